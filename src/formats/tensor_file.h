@@ -1,0 +1,66 @@
+// Files of named tensors: safetensors (single or sharded by an index) and GGUF, read through one interface.
+// Data is mapped, never copied: a Tensor from load() points into the mapping and keeps it alive. Every
+// length, offset and shape is checked before use; a bad file throws ModelError naming file, tensor, got and
+// expected. Pickle files are refused with a sentence that says what to do.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace inkling {
+
+struct TensorEntry {
+  std::string name;
+  DType dtype = DType::f32;
+  Shape shape;         // PyTorch order, also for GGUF
+  int64_t offset = 0;  // of the data, from the start of its file
+  int64_t bytes = 0;
+  int file = 0;        // index into TensorFile::files()
+};
+
+class TensorFile {
+ public:
+  virtual ~TensorFile() = default;
+  const std::vector<TensorEntry>& entries() const { return entries_; }
+  const std::vector<std::filesystem::path>& files() const { return files_; }
+  // String metadata: safetensors "__metadata__", or the scalar and string keys of GGUF printed as text.
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  const TensorEntry* find(const std::string& name) const;  // null when absent
+  virtual Tensor load(const TensorEntry& entry) const = 0;
+
+ protected:
+  std::vector<TensorEntry> entries_;
+  std::vector<std::filesystem::path> files_;
+  std::map<std::string, std::string> metadata_;
+  std::map<std::string, size_t> by_name_;
+};
+
+// `path`: a .safetensors file, a .safetensors.index.json, or a .gguf file, told apart by content.
+std::unique_ptr<TensorFile> open_tensor_file(const std::filesystem::path& path);
+// The same over bytes in memory, for tests and fuzzing. The bytes must outlive the result.
+std::unique_ptr<TensorFile> parse_safetensors(std::span<const std::byte> bytes, const std::string& file_name);
+std::unique_ptr<TensorFile> parse_gguf(std::span<const std::byte> bytes, const std::string& file_name);
+
+// Writing: tensors are produced one at a time, so that a file larger than memory can be written. Written to
+// a temporary name beside `path` and renamed when complete.
+struct TensorToWrite {
+  std::string name;
+  DType dtype = DType::f32;
+  Shape shape;
+};
+using TensorProducer = std::function<Tensor(size_t index)>;
+void write_safetensors(const std::filesystem::path& path, const std::vector<TensorToWrite>& tensors,
+                       const TensorProducer& produce, const std::map<std::string, std::string>& metadata = {});
+// GGUF version 3; metadata values are written as strings except general.file_type and *_version (u32).
+void write_gguf(const std::filesystem::path& path, const std::vector<TensorToWrite>& tensors,
+                const TensorProducer& produce, const std::map<std::string, std::string>& metadata = {});
+
+}  // namespace inkling

@@ -1,0 +1,53 @@
+#include "models/module.h"
+
+namespace inkling {
+
+namespace {
+std::string join(const std::string& prefix, const std::string& name) {
+  return prefix.empty() ? name : prefix + "." + name;
+}
+}  // namespace
+
+void Module::for_each_parameter(const std::function<void(const Parameter&)>& visit, const std::string& prefix) const {
+  for (Parameter p : parameters_) {
+    p.name = join(prefix, p.name);
+    visit(p);
+  }
+  for (const Child& c : children_) c.module->for_each_parameter(visit, join(prefix, c.name));
+}
+
+void Module::finish_names(const std::string& path) {
+  path_ = path;
+  for (const Parameter& p : parameters_)
+    if (p.weight != nullptr) {
+      const std::string full = join(path, p.name);
+      p.weight->name = full.substr(0, full.size() - std::string(".weight").size());
+    }
+  for (const Child& c : children_) c.module->finish_names(join(path, c.name));
+}
+
+void Module::add_linear(const std::string& name, Weight& weight, int64_t out, int64_t in, bool bias, Parameter::Fold fold) {
+  weight.shape = Shape{out, in};
+  weight.has_bias = bias;
+  parameters_.push_back({name + ".weight", Parameter::Kind::linear, fold, weight.shape, &weight, nullptr, false});
+}
+
+void Module::add_conv(const std::string& name, Weight& weight, int64_t out, int64_t in, int64_t kernel, bool bias,
+                      Parameter::Fold fold) {
+  weight.shape = Shape{out, in, kernel, kernel};
+  weight.has_bias = bias;
+  parameters_.push_back({name + ".weight", Parameter::Kind::convolution, fold, weight.shape, &weight, nullptr, false});
+}
+
+void Module::add_embedding(const std::string& name, Weight& weight, int64_t rows, int64_t dim) {
+  weight.shape = Shape{rows, dim};
+  parameters_.push_back({name + ".weight", Parameter::Kind::embedding, Parameter::Fold::none, weight.shape, &weight, nullptr, false});
+}
+
+void Module::add_vector(const std::string& name, Tensor& vector, int64_t length, bool optional) {
+  parameters_.push_back({name, Parameter::Kind::vector, Parameter::Fold::none, Shape{length}, nullptr, &vector, optional});
+}
+
+void Module::add_child(const std::string& name, Module& child) { children_.push_back({name, &child}); }
+
+}  // namespace inkling
