@@ -1,0 +1,24 @@
+// One function per subcommand. Each gets the parsed options and returns the exit code; errors are exceptions
+// that main() prints and turns into exit codes.
+#pragma once
+
+#include <string>
+
+#include "base/progress.h"
+#include "pipeline/options.h"
+
+namespace inkling::cli {
+
+struct CommandLine {
+  OptionValues options;
+  std::string argument;          // the positional one: FILE of inspect, DIR of synth
+  const CancelToken* cancel = nullptr;
+};
+
+int run_generate(const CommandLine& line);
+int run_edit(const CommandLine& line);
+int run_inspect(const CommandLine& line);
+int run_plan(const CommandLine& line);
+int run_synth(const CommandLine& line);
+
+}  // namespace inkling::cli
