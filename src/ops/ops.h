@@ -142,6 +142,8 @@ class Ops {
   // a hook is set (parity tests, debugging).
   using TraceHook = std::function<void(std::string_view name, const Tensor& value)>;
   void set_trace(TraceHook hook) { trace_hook_ = std::move(hook); }
+  // Replaces the hook and returns the old one, to observe a part of a run only.
+  TraceHook exchange_trace(TraceHook hook) { return std::exchange(trace_hook_, std::move(hook)); }
   bool tracing() const { return static_cast<bool>(trace_hook_); }
   void trace(std::string_view name, const Tensor& value) {
     if (trace_hook_) trace_hook_(name, value);

@@ -19,7 +19,7 @@ constexpr double kMaxSeed = 9007199254740992.0;  // 2^53: survives a JSON number
 constexpr auto kOptions = std::to_array<Option>({
     {"prompt", "p", Kind::text, kDraw, "", -kNone, kNone, "", false, "what to draw, or the edit instruction (Chinese or English)"},
     {"negative-prompt", "n", Kind::text, kDraw, "", -kNone, kNone, "", false, "what to avoid; switches classifier-free guidance on when --cfg-scale > 1"},
-    {"output", "o", Kind::text, kDraw | kSynth, "out.png", -kNone, kNone, "", false, "file to write (.png, .jpg, .webp); %d becomes the picture's index"},
+    {"output", "o", Kind::text, kDraw, "out.png", -kNone, kNone, "", false, "file to write (.png, .jpg, .webp); %d becomes the picture's index"},
     {"image", "i", Kind::text, kEdit, "", -kNone, kNone, "", true, "picture to edit; up to three, in the order the instruction counts them"},
     {"mask", "", Kind::text, kEdit, "", -kNone, kNone, "", false, "picture whose white area may change; everything else comes back untouched"},
     {"geometry", "", Kind::choice, kEdit, "keep", -kNone, kNone, "keep|reference", false, "keep: output has exactly the input's size; reference: sizes as the reference pipeline"},

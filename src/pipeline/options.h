@@ -28,7 +28,7 @@ struct Option {
   std::string_view name;        // with dashes; JSON and environment names derive from it
   std::string_view short_flag;  // "p" for -p, or empty
   Kind kind = Kind::text;
-  unsigned scope = 0;
+  unsigned scope = 0;  // OptionScope bits
   std::string_view fallback;    // default as text; empty = the model's own default, or unset
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();

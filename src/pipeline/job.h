@@ -1,0 +1,53 @@
+// A request made concrete: everything a run needs, on the host, before any weight is touched. The same job runs
+// on a real backend (engine.cc) and on shapes alone (plan.cc), so a plan is exact.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "models/qwen_image/dit.h"
+#include "models/qwen_image/text_encoder.h"
+#include "models/qwen_image/tiling.h"
+#include "models/qwen_image/vae.h"
+#include "models/qwen_image/vision.h"
+#include "pipeline/request.h"
+#include "text/templates.h"
+
+namespace inkling {
+
+struct Job {
+  EncodedPrompt positive;
+  std::optional<EncodedPrompt> negative;  // set: guidance is on
+  std::vector<VisionInput> vision;        // one per reference picture
+  std::vector<Tensor> references;         // host f32 [H, W, 3] in [-1, 1]
+  int width = 0, height = 0;              // pixels the DiT draws, multiples of 16
+  std::vector<float> sigmas;              // steps + 1, the last is 0
+  float cfg_scale = 1.f;
+  std::vector<Tensor> noise;              // one per picture of the batch: host f32 [N, 64], packed
+  std::optional<Tiling> tiling;           // of the VAE
+  int64_t vae_scale = 8;                  // pixels per latent
+
+  int steps() const { return static_cast<int>(sigmas.size()) - 1; }
+};
+
+// Where a run gets its networks. Each call makes one ready; done() says that it is not needed again in this run.
+class Parts {
+ public:
+  enum class Part { text_encoder, vision, modulation, dit, vae_encoder, vae_decoder };
+  virtual ~Parts() = default;
+  virtual TextEncoder& text_encoder() = 0;
+  virtual VisionTower& vision() = 0;
+  virtual DitModulation& modulation() = 0;
+  virtual Dit& dit() = 0;
+  virtual VaeEncoder& vae_encoder() = 0;
+  virtual VaeDecoder& vae_decoder() = 0;
+  virtual void done(Part part) = 0;
+};
+
+// Told when a phase begins; the plan measures between these calls.
+using PhaseFn = std::function<void(const char* name)>;
+
+// Runs all phases. Returns one picture tensor [H, W, 3] per noise tensor, on the host (without data when planned).
+std::vector<Tensor> run_job(Ops& ops, Parts& parts, const Job& job, const Callbacks& callbacks, const PhaseFn& phase = {});
+
+}  // namespace inkling
