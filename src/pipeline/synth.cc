@@ -1,11 +1,12 @@
 #include "pipeline/synth.h"
 
+#include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/error.h"
 #include "base/threads.h"
@@ -100,6 +101,19 @@ void collect(const Module& module, DType matrix, DType vector, const std::string
         if (p.weight->has_bias) out.push_back({{p.name.substr(0, p.name.size() - 6) + "bias", vector, Shape{p.shape[0]}}, 0.f, 0.01f});
       },
       prefix);
+}
+
+// The published file also holds what feeds the unused text output of the last block; the tree leaves it out.
+void add_dead_weights(int64_t layers, std::vector<SynthTensor>& dit) {
+  const std::string first = "transformer_blocks.0.", last = fmt::format("transformer_blocks.{}.", layers - 1);
+  std::set<std::string> present;
+  for (const SynthTensor& t : dit) present.insert(t.file.name);
+  for (size_t i = 0, n = dit.size(); i < n; ++i) {
+    SynthTensor t = dit[i];
+    if (!t.file.name.starts_with(first)) continue;
+    t.file.name = last + t.file.name.substr(first.size());
+    if (present.insert(t.file.name).second) dit.push_back(t);
+  }
 }
 
 Tensor make_tensor(const SynthTensor& t) {
@@ -216,6 +230,7 @@ void write_synthetic_model(std::string_view preset_name, DType dtype, const fs::
   std::vector<SynthTensor> dit, text, vae;
   collect(tree.dit, dtype, vector, "", dit);
   collect(tree.modulation, dtype, vector, "", dit);
+  add_dead_weights(config.dit.layers, dit);
   collect(tree.text_encoder, dtype, vector, "model", text);
   collect(tree.vision, dtype, vector, "visual", text);
   collect(tree.vae_encoder, DType::bf16, DType::bf16, "", vae);
