@@ -12,6 +12,14 @@ namespace {
 
 using Part = Parts::Part;
 
+// Host steps between the networks. While planning there is no data, and only shapes go on.
+Tensor packed(const Tensor& map) {
+  return map.raw() != nullptr ? pack_latents(map) : shape_only({map.dim(0) / 2 * map.dim(1) / 2, 4 * map.dim(2)});
+}
+Tensor unpacked(const Tensor& tokens, int64_t rows, int64_t columns) {
+  return tokens.raw() != nullptr ? unpack_latents(tokens, rows, columns) : shape_only({2 * rows, 2 * columns, tokens.dim(1) / 4});
+}
+
 // One run: its parts, what the phases hand on, and where it reports.
 class Run {
  public:
@@ -95,29 +103,29 @@ class Run {
   }
 
   void encode_references() {
-    pictures_ = {PictureShape{1, job_.height / 16, job_.width / 16}};
+    pictures_ = {PictureShape{1, job_.height / kPixelsPerToken, job_.width / kPixelsPerToken}};
     if (job_.references.empty()) return;
     begin("encode image");
     const int total = static_cast<int>(job_.references.size());
-    std::vector<Tensor> packed;
+    std::vector<Tensor> parts;
     for (int i = 0; i < total; ++i) {
       report("encode image", i, total);
       const Tensor image = ops_.upload(job_.references[i]);
       const Tensor latents = parts_.vae_encoder().encode(ops_, image, job_.tiling, i);
-      packed.push_back(ops_.upload(pack_latents(ops_.download(latents))));
-      ops_.trace("image_latents." + std::to_string(i), packed.back());
+      parts.push_back(ops_.upload(packed(ops_.download(latents))));
+      ops_.trace("image_latents." + std::to_string(i), parts.back());
       pictures_.push_back({1, latents.dim(0) / 2, latents.dim(1) / 2});
       check_cancelled();
     }
     report("encode image", total, total);
-    references_ = packed.size() == 1 ? packed[0] : ops_.concat_rows(packed);
+    references_ = parts.size() == 1 ? parts[0] : ops_.concat_rows(parts);
     parts_.done(Part::vae_encoder);
   }
 
   void make_modulation() {
     begin("modulation");
     std::vector<float> timesteps;
-    for (int k = 0; k < job_.steps(); ++k) timesteps.push_back(1000.f * job_.sigmas[k]);
+    for (int k = 0; k < job_.schedule.steps(); ++k) timesteps.push_back(job_.schedule.timestep(k));
     steps_ = parts_.modulation().forward(ops_, timesteps);
     parts_.done(Part::modulation);
   }
@@ -135,7 +143,7 @@ class Run {
   Tensor denoise(int index) {
     begin("denoise");
     Dit& dit = parts_.dit();
-    const int steps = job_.steps(), total = steps * static_cast<int>(job_.noise.size());
+    const int steps = job_.schedule.steps(), total = steps * static_cast<int>(job_.noise.size());
     const DitContext positive = context(prompts_[0]);
     const std::optional<DitContext> negative = prompts_.size() > 1 ? std::optional(context(prompts_[1])) : std::nullopt;
     Tensor x = ops_.upload(job_.noise[index]);
@@ -147,7 +155,7 @@ class Run {
       Tensor v = k == 0 ? forward(positive) : untraced([&] { return forward(positive); });
       if (negative) v = ops_.guide(v, untraced([&] { return forward(*negative); }), job_.cfg_scale);
       ops_.trace("noise_pred." + std::to_string(k), v);
-      x = ops_.axpby(1.f, x, job_.sigmas[k + 1] - job_.sigmas[k], v);
+      x = ops_.axpby(1.f, x, job_.schedule.delta(k), v);
       ops_.trace("latents." + std::to_string(k), x);
       check_finite(x, k);
       report("denoise", index * steps + k + 1, total);
@@ -168,12 +176,12 @@ class Run {
 
   void preview(const Tensor& x, const Tensor& v, int k) {
     // What the remaining steps would give if the velocity stayed as it is.
-    const Tensor predicted = ops_.axpby(1.f, x, -job_.sigmas[k + 1], v);
+    const Tensor predicted = ops_.axpby(1.f, x, -job_.schedule.sigmas[k + 1], v);
     callbacks_.preview(k + 1, to_image(decode_one(predicted, false)));
   }
 
-  Tensor decode_one(const Tensor& packed, bool traced) {
-    const Tensor map = ops_.upload(unpack_latents(ops_.download(packed), job_.height / job_.vae_scale, job_.width / job_.vae_scale));
+  Tensor decode_one(const Tensor& latents, bool traced) {
+    const Tensor map = ops_.upload(unpacked(ops_.download(latents), job_.height / kPixelsPerToken, job_.width / kPixelsPerToken));
     const auto decode = [&] { return parts_.vae_decoder().decode(ops_, map, job_.tiling); };
     return ops_.download(traced ? decode() : untraced(decode));
   }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "diffusion/schedule.h"
 #include "models/qwen_image/dit.h"
 #include "models/qwen_image/text_encoder.h"
 #include "models/qwen_image/tiling.h"
@@ -21,13 +22,10 @@ struct Job {
   std::vector<VisionInput> vision;        // one per reference picture
   std::vector<Tensor> references;         // host f32 [H, W, 3] in [-1, 1]
   int width = 0, height = 0;              // pixels the DiT draws, multiples of 16
-  std::vector<float> sigmas;              // steps + 1, the last is 0
+  Schedule schedule;
   float cfg_scale = 1.f;
   std::vector<Tensor> noise;              // one per picture of the batch: host f32 [N, 64], packed
   std::optional<Tiling> tiling;           // of the VAE
-  int64_t vae_scale = 8;                  // pixels per latent
-
-  int steps() const { return static_cast<int>(sigmas.size()) - 1; }
 };
 
 // Where a run gets its networks. Each call makes one ready; done() says that it is not needed again in this run.

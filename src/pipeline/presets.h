@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "diffusion/schedule.h"
 #include "models/qwen_image/dit.h"
 #include "models/qwen_image/text_encoder.h"
 #include "models/qwen_image/vae.h"
@@ -17,7 +18,7 @@ struct ModelConfig {
   TextConfig text;
   VisionConfig vision;
   VaeConfig vae;
-  SchedulerConfig scheduler;
+  FlowMatchConfig scheduler;
   ProcessorConfig processor;
 };
 
