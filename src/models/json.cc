@@ -1,6 +1,7 @@
 #include "models/json.h"
 
 #include <fstream>
+#include <iterator>
 
 namespace inkling {
 
@@ -9,8 +10,12 @@ using nlohmann::json;
 json read_json_object(const std::filesystem::path& file) {
   std::ifstream in(file, std::ios::binary);
   if (!in) throw ModelError("{}: cannot be opened", file.string());
-  json document = json::parse(in, nullptr, /*allow_exceptions=*/false);
-  if (!document.is_object()) throw ModelError("{}: is not a JSON object", file.string());
+  return parse_json_object({std::istreambuf_iterator<char>(in), {}}, file.string());
+}
+
+json parse_json_object(const std::string& text, const std::string& where) {
+  json document = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!document.is_object()) throw ModelError("{}: is not a JSON object", where);
   return document;
 }
 

@@ -16,6 +16,7 @@ namespace inkling {
 
 // Throws ModelError when the file cannot be read or is no JSON object.
 nlohmann::json read_json_object(const std::filesystem::path& file);
+nlohmann::json parse_json_object(const std::string& text, const std::string& where);
 
 // Fields of one object; an absent or null field leaves the default. Errors name file and field.
 class JsonFields {

@@ -25,13 +25,19 @@ struct Document {
   nlohmann::json json;
   JsonFields fields;
   explicit Document(const std::filesystem::path& file) : json(read_json_object(file)), fields(json, file.string()) {}
+  Document(const std::string& text, const std::string& where) : json(parse_json_object(text, where)), fields(json, where) {}
+  Document(const Document&) = delete;
 };
+
+DitConfig dit_config(const JsonFields& f);
 
 }  // namespace
 
-DitConfig read_dit_config(const std::filesystem::path& file) {
-  const Document document(file);
-  const JsonFields& f = document.fields;
+DitConfig read_dit_config(const std::filesystem::path& file) { return dit_config(Document(file).fields); }
+DitConfig parse_dit_config(const std::string& json, const std::string& where) { return dit_config(Document(json, where).fields); }
+
+namespace {
+DitConfig dit_config(const JsonFields& f) {
   f.require("_class_name", "QwenImageTransformer2DModel");
   f.require("guidance_embeds", false);
   DitConfig c;
@@ -49,9 +55,10 @@ DitConfig read_dit_config(const std::filesystem::path& file) {
   f.read("use_additional_t_cond", c.additional_t_cond);
   f.read("use_layer3d_rope", c.layer3d_rope);
   c.mlp_dim = 4 * c.dim();
-  validate(c, file.string());
+  validate(c, f.where());
   return c;
 }
+}  // namespace
 
 void validate(const DitConfig& c, const std::string& where) {
   for (int64_t a : c.rope_axes) check(a % 2 == 0, where, "axes_dims_rope", std::to_string(a), "even numbers");

@@ -103,6 +103,8 @@ VisionConfig read_vision_config(const std::filesystem::path& file);  // the text
 ProcessorConfig read_processor_config(const std::filesystem::path& file);
 VaeConfig read_vae_config(const std::filesystem::path& file);
 SchedulerConfig read_scheduler_config(const std::filesystem::path& file);
+// The same from JSON text, such as the "config" entry of a file's metadata; `where` names it in errors.
+DitConfig parse_dit_config(const std::string& json, const std::string& where);
 
 // Consistency between fields; called by the readers and for configurations inferred from tensors.
 void validate(const DitConfig& config, const std::string& where);
