@@ -25,8 +25,8 @@ struct Image {
 };
 
 struct ImageLimits {
-  int64_t max_bytes = 64 << 20;         // of the encoded file
-  int64_t max_pixels = 40'000'000;      // checked from the header, before any pixel is decoded
+  int64_t max_bytes = 64 << 20;     // of the encoded file
+  int64_t max_pixels = 40'000'000;  // checked from the header, before any pixel is decoded
   int max_side = 32768;
 };
 
@@ -45,7 +45,8 @@ std::vector<std::byte> encode_png(const Image& image, const std::map<std::string
 std::vector<std::byte> encode_jpeg(const Image& image, int quality = 92);
 std::vector<std::byte> encode_webp(const Image& image, int quality = 92);
 // Format from the file name's extension; written to a temporary name and renamed.
-void write_image(const std::filesystem::path& path, const Image& image, const std::map<std::string, std::string>& text = {});
+void write_image(const std::filesystem::path& path, const Image& image,
+                 const std::map<std::string, std::string>& text = {});
 // tEXt, zTXt and iTXt chunks of a PNG.
 std::map<std::string, std::string> read_png_text(const std::filesystem::path& path);
 

@@ -1,7 +1,7 @@
 // Files of named tensors: safetensors (single or sharded by an index) and GGUF, read through one interface.
-// Data is mapped, never copied: a Tensor from load() points into the mapping and keeps it alive. Every
-// length, offset and shape is checked before use; a bad file throws ModelError naming file, tensor, got and
-// expected. Pickle files are refused with a sentence that says what to do.
+// Data is mapped: a Tensor from load() points into the mapping and keeps it alive (it is a copy only where the
+// file leaves elements misaligned). Every length, offset and shape is checked before use; a bad file throws
+// ModelError naming file, tensor, got and expected. Pickle files are refused with a sentence that says what to do.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,10 @@ struct TensorEntry {
   Shape shape;         // PyTorch order, also for GGUF
   int64_t offset = 0;  // of the data, from the start of its file
   int64_t bytes = 0;
-  int file = 0;        // index into TensorFile::files()
+  int file = 0;  // index into TensorFile::files()
+  // As stored. Differs from dtype only for a block-quantized GGUF tensor whose original shape (ComfyUI's
+  // comfy.gguf.orig_shape.*) has rows of partial blocks: dtype is then f32, and load() dequantizes.
+  DType stored = DType::f32;
 };
 
 class TensorFile {

@@ -1,0 +1,88 @@
+#include "formats/mapped_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace inkling {
+
+namespace {
+
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  FileDescriptor(FileDescriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  FileDescriptor& operator=(FileDescriptor&&) = delete;
+  ~FileDescriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+class FileMapping final : public ByteSource {
+ public:
+  FileMapping(void* data, int64_t bytes, std::string name, FileDescriptor fd)
+      : ByteSource(static_cast<std::byte*>(data), bytes, std::move(name)), fd_(std::move(fd)) {}
+  ~FileMapping() override {
+    if (data_ != nullptr) ::munmap(data_, static_cast<size_t>(bytes_));
+  }
+  void check_size() const override {
+    struct stat status {};
+    if (::fstat(fd_.get(), &status) != 0 || status.st_size < bytes_)
+      throw ModelError("{}: the file was cut while it was in use: {} bytes of {} are left", name(), status.st_size,
+                       bytes_);
+  }
+
+ private:
+  FileDescriptor fd_;  // kept for check_size()
+};
+
+}  // namespace
+
+std::shared_ptr<ByteSource> map_file(const std::filesystem::path& path) {
+  const std::string name = path.string();
+  // Non-blocking: opening a FIFO must not hang.
+  FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (fd.get() < 0) throw ModelError("{}: cannot be opened: {}", name, std::strerror(errno));
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) throw ModelError("{}: cannot be read: {}", name, std::strerror(errno));
+  if (!S_ISREG(status.st_mode)) throw ModelError("{}: is not a file", name);
+  void* data = nullptr;
+  if (status.st_size > 0) {
+    data = ::mmap(nullptr, static_cast<size_t>(status.st_size), PROT_READ, MAP_PRIVATE, fd.get(), 0);
+    if (data == MAP_FAILED) throw ModelError("{}: cannot be mapped: {}", name, std::strerror(errno));
+  }
+  return std::make_shared<FileMapping>(data, status.st_size, name, std::move(fd));
+}
+
+std::shared_ptr<ByteSource> borrow_bytes(std::span<const std::byte> bytes, const std::string& name) {
+  // Storage is for readers and writers alike; a tensor of a file is only ever read.
+  return std::make_shared<ByteSource>(const_cast<std::byte*>(bytes.data()), static_cast<int64_t>(bytes.size()), name);
+}
+
+std::string show(std::string_view text) {
+  constexpr size_t kMaxShown = 120;
+  std::string result = "\"";
+  for (const char c : text.substr(0, kMaxShown)) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f || c == '"' || c == '\\') {
+      result += fmt::format("\\x{:02x}", byte);
+    } else {
+      result += c;
+    }
+  }
+  result += '"';
+  if (text.size() > kMaxShown) result += fmt::format("... ({} bytes)", text.size());
+  return result;
+}
+
+}  // namespace inkling
