@@ -4,7 +4,8 @@ namespace inkling {
 
 namespace {
 std::string join(const std::string& prefix, const std::string& name) {
-  return prefix.empty() ? name : prefix + "." + name;
+  if (prefix.empty() || name.empty()) return prefix + name;
+  return prefix + "." + name;
 }
 }  // namespace
 
@@ -26,7 +27,13 @@ void Module::finish_names(const std::string& path) {
   for (const Child& c : children_) c.module->finish_names(join(path, c.name));
 }
 
-void Module::add_linear(const std::string& name, Weight& weight, int64_t out, int64_t in, bool bias, Parameter::Fold fold) {
+void Module::set_residency(Residency* residency) {
+  residency_ = residency;
+  for (const Child& c : children_) c.module->set_residency(residency);
+}
+
+void Module::add_linear(const std::string& name, Weight& weight, int64_t out, int64_t in, bool bias,
+                        Parameter::Fold fold) {
   weight.shape = Shape{out, in};
   weight.has_bias = bias;
   parameters_.push_back({name + ".weight", Parameter::Kind::linear, fold, weight.shape, &weight, nullptr, false});
@@ -41,11 +48,13 @@ void Module::add_conv(const std::string& name, Weight& weight, int64_t out, int6
 
 void Module::add_embedding(const std::string& name, Weight& weight, int64_t rows, int64_t dim) {
   weight.shape = Shape{rows, dim};
-  parameters_.push_back({name + ".weight", Parameter::Kind::embedding, Parameter::Fold::none, weight.shape, &weight, nullptr, false});
+  parameters_.push_back(
+      {name + ".weight", Parameter::Kind::embedding, Parameter::Fold::none, weight.shape, &weight, nullptr, false});
 }
 
 void Module::add_vector(const std::string& name, Tensor& vector, int64_t length, bool optional) {
-  parameters_.push_back({name, Parameter::Kind::vector, Parameter::Fold::none, Shape{length}, nullptr, &vector, optional});
+  parameters_.push_back(
+      {name, Parameter::Kind::vector, Parameter::Fold::none, Shape{length}, nullptr, &vector, optional});
 }
 
 void Module::add_child(const std::string& name, Module& child) { children_.push_back({name, &child}); }

@@ -16,13 +16,24 @@ struct Parameter {
   enum class Fold { none, last_temporal_slice, flatten };  // how the file's tensor becomes `shape`:
   // last_temporal_slice: [O,I,T,kh,kw] -> [O,I,kh,kw] of index T-1 (causal video convolution on one frame);
   // flatten: all axes after the first are merged.
-  std::string name;   // full path as in the checkpoint, with ".weight" (or ".bias" / ".gamma")
+  std::string name;  // full path as in the checkpoint, with ".weight" (or ".bias" / ".gamma")
   Kind kind = Kind::linear;
   Fold fold = Fold::none;
-  Shape shape;        // after folding
+  Shape shape;               // after folding
   Weight* weight = nullptr;  // linear, convolution, embedding
   Tensor* vector = nullptr;  // vectors (norm weights); f32 on the backend after loading
   bool optional = false;
+};
+
+class Module;
+
+// Told around every use of a block's weights, so that they can be brought in and dropped again. A block that
+// calls neither is always resident.
+class Residency {
+ public:
+  virtual ~Residency() = default;
+  virtual void acquire(const Module& block) = 0;  // the block's weights are usable when this returns
+  virtual void release(const Module& block) = 0;  // not needed again in this pass
 };
 
 class Module {
@@ -38,6 +49,9 @@ class Module {
   const std::string& path() const { return path_; }
   // Gives every module its path and every Weight its name; called once by the root's owner.
   void finish_names(const std::string& path = "");
+  // For this module and all below it; null: everything is resident. The Residency outlives its use.
+  void set_residency(Residency* residency);
+  Residency* residency() const { return residency_; }
 
  protected:
   // `name` is relative, e.g. "attn.to_q". Weight shapes as in Parameter::shape.
@@ -48,6 +62,7 @@ class Module {
   void add_embedding(const std::string& name, Weight& weight, int64_t rows, int64_t dim);
   // `name` is the full relative name including its suffix, e.g. "norm1.weight".
   void add_vector(const std::string& name, Tensor& vector, int64_t length, bool optional = false);
+  // An empty name gives the child's parameters this module's path: a part that is loaded on its own.
   void add_child(const std::string& name, Module& child);
 
  private:
@@ -58,6 +73,23 @@ class Module {
   std::vector<Parameter> parameters_;
   std::vector<Child> children_;
   std::string path_;
+  Residency* residency_ = nullptr;
+};
+
+// Keeps a block resident for the length of a scope: the first line of a block's forward.
+class Resident {
+ public:
+  explicit Resident(const Module& block) : block_(block) {
+    if (block_.residency() != nullptr) block_.residency()->acquire(block_);
+  }
+  ~Resident() {
+    if (block_.residency() != nullptr) block_.residency()->release(block_);
+  }
+  Resident(const Resident&) = delete;
+  Resident& operator=(const Resident&) = delete;
+
+ private:
+  const Module& block_;
 };
 
 }  // namespace inkling

@@ -1,0 +1,127 @@
+#include "backends/cpu/cpu_model.h"
+
+#include <algorithm>
+
+#include "backends/cpu/kernels.h"
+#include "backends/cpu/prepared_weight.h"
+#include "base/error.h"
+#include "base/threads.h"
+
+namespace inkling {
+
+namespace {
+
+// Floats of an unpacked panel. 2 MiB stay in L2 of two cores between unpacking and multiplying.
+constexpr int64_t kPanelElements = 512 * 1024;
+
+int64_t aligned(int64_t bytes) {
+  constexpr int64_t a = CountingAllocator::kAlignment;
+  return (bytes + a - 1) / a * a;
+}
+
+bool multiplies_bf16() { return dnnl::get_effective_cpu_isa() >= dnnl::cpu_isa::avx512_core_bf16; }
+
+}  // namespace
+
+CpuModel::CpuModel(CpuOptions options)
+    : options_(options),
+      bf16_compute_(options.precision == Precision::bf16 && multiplies_bf16()),
+      dnnl_(std::make_unique<DnnlCache>()) {}
+
+CpuModel::~CpuModel() = default;
+
+bool CpuModel::fuses(OpKind) const { return true; }
+
+DType CpuModel::output_type(OpKind op, DType operand) const {
+  const bool copies = op == OpKind::concat_rows || op == OpKind::slice_channels || op == OpKind::gather_rows;
+  return copies ? operand : DType::f32;
+}
+
+WeightForm CpuModel::form(const Weight& weight) const {
+  if (weight.shape.rank() == 4) return WeightForm::convolution;
+  if (weight.embedding) return WeightForm::table;
+  if (is_block_quantized(weight.stored)) return WeightForm::panels;
+  if (options_.precision == Precision::f32) return WeightForm::f32;
+  if (bf16_compute_) return WeightForm::bf16;
+  return weight.stored == DType::f32 ? WeightForm::f32 : WeightForm::panels;
+}
+
+int64_t CpuModel::prepared_bytes(const Weight& weight) const {
+  switch (form(weight)) {
+    case WeightForm::f32: return weight.stored == DType::f32 ? 0 : weight.shape.elements() * 4;
+    case WeightForm::bf16: return weight.stored == DType::bf16 ? 0 : weight.shape.elements() * 2;
+    case WeightForm::convolution: {
+      const Shape& s = weight.shape;
+      return static_cast<int64_t>(dnnl_->convolution_weights(s[0], s[1], s[2], s[3]).get_size());
+    }
+    case WeightForm::panels:
+    case WeightForm::table: return 0;
+  }
+  return 0;
+}
+
+int64_t CpuModel::prepare_workspace_bytes(const Weight& weight) const {
+  switch (form(weight)) {
+    case WeightForm::convolution: return weight.stored == DType::f32 ? 0 : weight.shape.elements() * 4;
+    case WeightForm::bf16:  // a row per thread, on its way from the stored type
+      return weight.stored == DType::bf16 ? 0 : thread_count() * aligned(weight.in_features() * 4);
+    default: return 0;
+  }
+}
+
+LinearPlan CpuModel::linear_plan(const Weight& weight, int64_t rows, int activation) const {
+  const int64_t in = weight.in_features(), out = weight.out_features();
+  LinearPlan plan{.form = form(weight), .panel_rows = out};
+  if (plan.form == WeightForm::convolution || plan.form == WeightForm::table)
+    throw RuntimeError("linear: got weight '{}' {} made for another operation, expected [out, in]", weight.name,
+                       weight.shape.str());
+  plan.bf16 = bf16_compute_;
+  if (plan.bf16) plan.x_bytes = aligned(rows * in * 2);
+  if (plan.form == WeightForm::panels) {
+    const int64_t fitting = kPanelElements / in / 64 * 64;
+    plan.panel_rows = std::min(out, std::max<int64_t>(64, fitting));
+    plan.panel_bytes = aligned(plan.panel_rows * in * (plan.bf16 ? 2 : 4));
+    // In bfloat16 a row per thread of floats, on its way from the blocks.
+    if (plan.bf16) plan.panel_bytes += thread_count() * aligned(in * 4);
+  }
+  if (rows == 0) return plan;
+  for (const int64_t n : {plan.panel_rows, out % plan.panel_rows}) {
+    if (n == 0) continue;
+    const MatmulKey key{rows, in, n, out, plan.bf16, weight.has_bias, activation};
+    plan.scratch_bytes = std::max(plan.scratch_bytes, aligned(dnnl_->matmul(key)->scratch_bytes));
+  }
+  return plan;
+}
+
+int64_t CpuModel::workspace_bytes(const OpCall& call) const {
+  switch (call.kind) {
+    case OpKind::linear:
+    case OpKind::linear_add:
+    case OpKind::linear_gated_add: return linear_plan(*call.weights[0], call.rows).total();
+    case OpKind::linear_act: return linear_plan(*call.weights[0], call.rows, static_cast<int>(call.activation)).total();
+    case OpKind::swiglu: {  // the second projection beside the first, which is the result
+      const int64_t up = aligned(call.rows * call.weights[1]->out_features() * 4);
+      return up + std::max(linear_plan(*call.weights[0], call.rows).total(), linear_plan(*call.weights[1], call.rows).total());
+    }
+    case OpKind::qkv: {
+      int64_t most = 0;
+      for (const Weight* w : call.weights) most = std::max(most, linear_plan(*w, call.rows).total());
+      return most;
+    }
+    case OpKind::conv2d: {
+      const Shape& w = call.weights[0]->shape;
+      const ConvSpec& c = call.conv;
+      return dnnl_->convolution({call.map[0], call.map[1], w[1], w[0], w[2], w[3], c.stride, c.pad_top, c.pad_left,
+                                 c.pad_bottom, c.pad_right, call.weights[0]->has_bias})->scratch_bytes;
+    }
+    case OpKind::attention:
+    case OpKind::joint_attention: {
+      if (call.longest == 0) return 0;
+      const int64_t block = kernels::attention_query_block(call.head_dim, call.longest);
+      return thread_count() * aligned(kernels::attention_scratch_floats(call.head_dim, block) * 4);
+    }
+    default: return 0;
+  }
+}
+
+}  // namespace inkling

@@ -1,0 +1,62 @@
+// How the CPU backend stores weights and how much workspace its operations take: asked by the operations
+// themselves and by plans.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "backends/cpu/dnnl_cache.h"
+#include "ops/backend_model.h"
+
+namespace inkling {
+
+// bf16: plain weights are held and multiplied in bfloat16 with float accumulation; activations between
+// operations stay float, and so do convolutions.
+enum class Precision : uint8_t { f32, bf16 };
+
+struct CpuOptions {
+  Precision precision = Precision::f32;
+};
+
+// What prepare() makes of a weight.
+enum class WeightForm : uint8_t {
+  f32,          // row-major float [out, in], in place if stored so
+  bf16,         // row-major bfloat16, in place if stored so
+  panels,       // stored form in place; unpacked to the compute type a few rows at a time, for each call
+  convolution,  // float, in oneDNN's layout
+  table,        // embedding: stored form in place
+};
+
+// Workspace of one linear layer, in the order in which it lies there; each part is aligned.
+struct LinearPlan {
+  WeightForm form;
+  bool bf16 = false;           // operands of the multiplication
+  int64_t panel_rows = 0;      // of the weight, per multiplication
+  int64_t x_bytes = 0;         // the activation in bfloat16
+  int64_t panel_bytes = 0;     // unpacked panel
+  int64_t scratch_bytes = 0;   // oneDNN's
+  int64_t total() const { return x_bytes + panel_bytes + scratch_bytes; }
+};
+
+class CpuModel : public BackendModel {
+ public:
+  explicit CpuModel(CpuOptions options = {});
+  ~CpuModel() override;
+
+  bool fuses(OpKind op) const override;
+  DType output_type(OpKind op, DType operand) const override;
+  int64_t workspace_bytes(const OpCall& call) const override;
+  int64_t prepared_bytes(const Weight& weight) const override;
+  int64_t prepare_workspace_bytes(const Weight& weight) const override;
+
+  WeightForm form(const Weight& weight) const;
+  LinearPlan linear_plan(const Weight& weight, int64_t rows, int activation = kNoActivation) const;
+  DnnlCache& dnnl() const { return *dnnl_; }
+
+ private:
+  CpuOptions options_;
+  bool bf16_compute_;  // wanted, and the processor multiplies bfloat16
+  std::unique_ptr<DnnlCache> dnnl_;
+};
+
+}  // namespace inkling

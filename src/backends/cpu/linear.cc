@@ -1,0 +1,146 @@
+// Linear layers on oneDNN's matrix multiplication. Block-quantized weights stay in their blocks: a panel of
+// output rows is unpacked into the workspace, multiplied and forgotten, so that no dense copy ever exists.
+#include <algorithm>
+
+#include "backends/cpu/cpu_ops.h"
+#include "backends/cpu/kernels.h"
+#include "backends/cpu/operands.h"
+#include "backends/cpu/prepared_weight.h"
+#include "backends/cpu/rowwise.h"
+#include "base/threads.h"
+#include "ops/checks.h"
+
+namespace inkling {
+
+void rows_to_bf16(DType type, const std::byte* src, int64_t rows, int64_t columns, uint16_t* dst, std::byte* scratch) {
+  const int64_t stride = row_bytes(type, columns);
+  const int64_t threads = std::min<int64_t>(thread_count(), rows);
+  const int64_t a = CountingAllocator::kAlignment;
+  const int64_t row_floats = (columns * 4 + a - 1) / a * a;
+  parallel_for(threads, 1, [&](int64_t first, int64_t last) {
+    for (int64_t t = first; t < last; ++t) {
+      float* row = reinterpret_cast<float*>(scratch + t * row_floats);
+      for (int64_t r = rows * t / threads; r < rows * (t + 1) / threads; ++r) {
+        convert_to_f32(type, src + r * stride, row, columns);
+        kernels::to_bf16(row, dst + r * columns, columns);
+      }
+    }
+  });
+}
+
+void CpuOps::run_linear(const Tensor& x, const Weight& w, int activation, float* y, std::byte* workspace) {
+  const int64_t m = x.rows(), k = w.in_features(), n = w.out_features();
+  if (m == 0) return;
+  const CpuWeight& weight = prepared("linear", w);
+  const LinearPlan plan = model_.linear_plan(w, m, activation);
+  const float* bias = w.has_bias ? w.bias.data<float>() : nullptr;
+  const void* input = floats("linear", x);
+  if (plan.bf16) {
+    const float* from = static_cast<const float*>(input);
+    auto* to = reinterpret_cast<uint16_t*>(workspace);
+    parallel_for(m * k, kGrain, [&](int64_t b, int64_t e) { kernels::to_bf16(from + b, to + b, e - b); });
+    input = workspace;
+  }
+  std::byte* panel = workspace + plan.x_bytes;
+  std::byte* scratch = panel + plan.panel_bytes;
+  DnnlCache& dnnl = model_.dnnl();
+  if (plan.form != WeightForm::panels) {
+    const auto primitive = dnnl.matmul({m, k, n, n, plan.bf16, w.has_bias, activation});
+    dnnl.execute(*primitive, input, weight.data.raw(), bias, y, scratch);
+    return;
+  }
+  const int64_t stride = row_bytes(weight.type, k);
+  for (int64_t begin = 0; begin < n; begin += plan.panel_rows) {
+    const int64_t rows = std::min(plan.panel_rows, n - begin);
+    const std::byte* source = weight.data.raw() + begin * stride;
+    if (plan.bf16) {
+      const int64_t a = CountingAllocator::kAlignment;
+      std::byte* rows_scratch = panel + (plan.panel_rows * k * 2 + a - 1) / a * a;
+      rows_to_bf16(weight.type, source, rows, k, reinterpret_cast<uint16_t*>(panel), rows_scratch);
+    } else {
+      float* out = reinterpret_cast<float*>(panel);
+      parallel_for(rows, row_grain(k), [&](int64_t b, int64_t e) {
+        for (int64_t r = b; r < e; ++r) convert_to_f32(weight.type, source + r * stride, out + r * k, k);
+      });
+    }
+    const auto primitive = dnnl.matmul({m, k, rows, n, plan.bf16, w.has_bias, activation});
+    dnnl.execute(*primitive, input, panel, bias == nullptr ? nullptr : bias + begin, y + begin, scratch);
+  }
+}
+
+Tensor CpuOps::linear(const Tensor& x, const Weight& w) {
+  Tensor y = allocate(checks::linear("linear", x, w));
+  const auto space = workspace(OpCall{.kind = OpKind::linear, .rows = x.rows(), .weights = {&w}});
+  run_linear(x, w, kNoActivation, floats(y), space->data());
+  return y;
+}
+
+Tensor CpuOps::linear_act(const Tensor& x, const Weight& w, Activation f) {
+  Tensor y = allocate(checks::linear("linear_act", x, w));
+  const auto space = workspace(OpCall{.kind = OpKind::linear_act, .rows = x.rows(), .weights = {&w}, .activation = f});
+  run_linear(x, w, static_cast<int>(f), floats(y), space->data());
+  return y;
+}
+
+Tensor CpuOps::linear_add(const Tensor& x, const Weight& w, const Tensor& residual) {
+  const Shape shape = checks::linear("linear_add", x, w);
+  checks::operand("linear_add", "residual", residual, shape);
+  const float* r = floats("linear_add", residual);
+  Tensor y = allocate(shape);
+  const auto space = workspace(OpCall{.kind = OpKind::linear_add, .rows = x.rows(), .weights = {&w}});
+  run_linear(x, w, kNoActivation, floats(y), space->data());
+  float* out = floats(y);
+  parallel_for(y.elements(), kGrain, [&](int64_t b, int64_t e) { kernels::add(r + b, out + b, out + b, e - b); });
+  return y;
+}
+
+Tensor CpuOps::linear_gated_add(const Tensor& x, const Weight& w, const Tensor& residual, const Tensor& gate,
+                                const RowGroups& groups) {
+  const Shape shape = checks::linear("linear_gated_add", x, w);
+  checks::operand("linear_gated_add", "residual", residual, shape);
+  checks::table("linear_gated_add", residual, gate, groups);
+  const float* r = floats("linear_gated_add", residual);
+  const float* g = floats("linear_gated_add", gate);
+  Tensor y = allocate(shape);
+  const auto space = workspace(OpCall{.kind = OpKind::linear_gated_add, .rows = x.rows(), .weights = {&w}});
+  run_linear(x, w, kNoActivation, floats(y), space->data());
+  gated_add_rows(r, floats(y), g, floats(y), y.channels(), groups);
+  return y;
+}
+
+Tensor CpuOps::swiglu(const Tensor& x, const Weight& gate, const Weight& up) {
+  const Shape shape = checks::linear("swiglu", x, gate);
+  if (!(checks::linear("swiglu", x, up) == shape))
+    throw RuntimeError("swiglu: got gate '{}' {} and up '{}' {}, expected equal shapes", gate.name, gate.shape.str(),
+                       up.name, up.shape.str());
+  Tensor y = allocate(shape);
+  const auto space = workspace(OpCall{.kind = OpKind::swiglu, .rows = x.rows(), .weights = {&gate, &up}});
+  const int64_t a = CountingAllocator::kAlignment;
+  float* second = reinterpret_cast<float*>(space->data());
+  std::byte* rest = space->data() + (y.elements() * 4 + a - 1) / a * a;
+  run_linear(x, gate, kNoActivation, floats(y), rest);
+  run_linear(x, up, kNoActivation, second, rest);
+  float* out = floats(y);
+  parallel_for(y.elements(), kGrain,
+               [&](int64_t b, int64_t e) { kernels::silu_multiply(out + b, second + b, out + b, e - b); });
+  return y;
+}
+
+QKV CpuOps::qkv(const Tensor& x, const Weight& wq, const Weight& wk, const Weight& wv, const Tensor& gamma_q,
+                const Tensor& gamma_k, float eps, const Rope& rope, int64_t heads, int64_t kv_heads) {
+  QKV result;
+  result.q = allocate(checks::linear("qkv", x, wq));
+  result.k = allocate(checks::linear("qkv", x, wk));
+  result.v = allocate(checks::linear("qkv", x, wv));
+  checks::head_norm_rope(result.q, gamma_q, rope, heads);
+  checks::head_norm_rope(result.k, gamma_k, rope, kv_heads);
+  const auto space = workspace(OpCall{.kind = OpKind::qkv, .rows = x.rows(), .weights = {&wq, &wk, &wv}});
+  run_linear(x, wq, kNoActivation, floats(result.q), space->data());
+  run_linear(x, wk, kNoActivation, floats(result.k), space->data());
+  run_linear(x, wv, kNoActivation, floats(result.v), space->data());
+  norm_rope_rows(result.q, gamma_q, eps, rope, heads, floats(result.q));
+  norm_rope_rows(result.k, gamma_k, eps, rope, kv_heads, floats(result.k));
+  return result;
+}
+
+}  // namespace inkling

@@ -1,0 +1,200 @@
+#include "models/qwen_image/dit.h"
+
+#include <cmath>
+
+#include "base/error.h"
+
+namespace inkling {
+
+namespace {
+
+constexpr float kEps = 1e-6f;
+
+// Where the two streams of a block keep their weights in the checkpoint.
+struct StreamNames {
+  const char *q, *k, *v, *out, *norm_q, *norm_k, *mlp;
+};
+constexpr StreamNames kImageNames{"attn.to_q",   "attn.to_k",   "attn.to_v", "attn.to_out.0",
+                                  "attn.norm_q", "attn.norm_k", "img_mlp"};
+constexpr StreamNames kTextNames{"attn.add_q_proj",   "attn.add_k_proj",   "attn.add_v_proj", "attn.to_add_out",
+                                 "attn.norm_added_q", "attn.norm_added_k", "txt_mlp"};
+
+// Rows [offsets[i], offsets[i] + length) of every segment.
+Tensor heads_of_segments(Ops& ops, const Tensor& x, const Segments& segments, int64_t length) {
+  if (segments.count() == 1) return length == x.dim(0) ? x : x.slice_rows(0, length);
+  if (segments.length(0) == length) return x;
+  std::vector<Tensor> parts;
+  for (int64_t i = 0; i < segments.count(); ++i)
+    parts.push_back(x.slice_rows(segments.offsets[i], segments.offsets[i] + length));
+  return ops.concat_rows(parts);
+}
+
+}  // namespace
+
+// Which modulation row serves which rows of the two streams.
+struct Dit::Groups {
+  RowGroups image, text, output;
+};
+
+// One stream (image or text) of a block: its projections and its MLP.
+class Dit::Stream : public Module {
+ public:
+  // keys_only: nothing reads this stream after the block; only its keys and values are needed.
+  Stream(const DitConfig& config, const StreamNames& names, bool keys_only)
+      : heads_(config.heads), keys_only_(keys_only) {
+    const int64_t dim = config.dim();
+    add_linear(names.k, k_, dim, dim);
+    add_linear(names.v, v_, dim, dim);
+    add_vector(std::string(names.norm_k) + ".weight", norm_k_, config.head_dim);
+    if (keys_only) return;
+    add_linear(names.q, q_, dim, dim);
+    add_vector(std::string(names.norm_q) + ".weight", norm_q_, config.head_dim);
+    add_linear(names.out, out_, dim, dim);
+    add_linear(std::string(names.mlp) + ".net.0.proj", mlp_in_, config.mlp_dim, dim);
+    add_linear(std::string(names.mlp) + ".net.2", mlp_out_, dim, config.mlp_dim);
+  }
+
+  // x [M, D] -> q, k, v [M, D]
+  QKV qkv(Ops& ops, const Tensor& x, const StreamModulation& m, const RowGroups& groups, const Rope& rope) const {
+    const Tensor u = ops.modulated_norm(x, m.scale1, m.shift1, groups, kEps);
+    if (!keys_only_) return ops.qkv(u, q_, k_, v_, norm_q_, norm_k_, kEps, rope, heads_, heads_);
+    const Tensor k = ops.head_norm_rope(ops.linear(u, k_), norm_k_, kEps, rope, heads_);
+    return {k, k, ops.linear(u, v_)};  // the queries' results are dropped: the keys stand in for them
+  }
+
+  // x [M, D], attention output a [M, D] -> [M, D]
+  Tensor finish(Ops& ops, Tensor x, Tensor a, const StreamModulation& m, const RowGroups& groups) const {
+    x = ops.linear_gated_add(a, out_, x, m.gate1, groups);
+    a = Tensor();
+    Tensor h = ops.modulated_norm(x, m.scale2, m.shift2, groups, kEps);
+    h = ops.linear_act(h, mlp_in_, Activation::gelu_tanh);  // [M, 4 D]
+    return ops.linear_gated_add(h, mlp_out_, x, m.gate2, groups);
+  }
+
+ private:
+  const int64_t heads_;
+  const bool keys_only_;
+  Weight q_, k_, v_, out_;   // [D, D]
+  Tensor norm_q_, norm_k_;   // [head_dim]
+  Weight mlp_in_, mlp_out_;  // [4 D, D], [D, 4 D]
+};
+
+class Dit::Block : public Module {
+ public:
+  Block(const DitConfig& config, bool last)
+      : config_(config), last_(last), image_(config, kImageNames, false), text_(config, kTextNames, last) {
+    add_child("", image_);
+    add_child("", text_);
+  }
+
+  // image [sum S_i, D], text [sum L_i, D]; both are replaced by the block's output (text not in the last block)
+  void forward(Ops& ops, Tensor& image, Tensor& text, const DitContext& c, const Groups& groups,
+               const StreamModulation& image_mod, const StreamModulation& text_mod) const {
+    const Resident resident(*this);
+    std::pair<Tensor, Tensor> attention;  // text, image
+    {
+      const QKV t = text_.qkv(ops, text, text_mod, groups.text, c.text_rope);
+      const QKV i = image_.qkv(ops, image, image_mod, groups.image, c.image_rope);
+      const float scale = 1.f / std::sqrt(static_cast<float>(config_.head_dim));
+      attention = ops.joint_attention(t, c.text_segments, i, c.image_segments, config_.heads, scale);
+    }
+    image = image_.finish(ops, std::move(image), std::move(attention.second), image_mod, groups.image);
+    if (!last_) text = text_.finish(ops, std::move(text), std::move(attention.first), text_mod, groups.text);
+  }
+
+ private:
+  const DitConfig& config_;
+  const bool last_;
+  Stream image_, text_;
+};
+
+Dit::Dit(const DitConfig& config) : config_(config) {
+  const int64_t dim = config_.dim();
+  add_linear("img_in", img_in_, dim, config_.in_channels);
+  add_vector("txt_norm.weight", txt_norm_, config_.text_dim);
+  add_linear("txt_in", txt_in_, dim, config_.text_dim);
+  for (int64_t i = 0; i < config_.layers; ++i) {
+    blocks_.push_back(std::make_unique<Block>(config_, i + 1 == config_.layers));
+    add_child(fmt::format("transformer_blocks.{}", i), *blocks_.back());
+  }
+  add_linear("proj_out", proj_out_, config_.token_out(), dim);
+  finish_names();
+}
+
+Dit::~Dit() = default;
+
+DitContext Dit::prepare(Ops& ops, const DitInputs& in) {
+  // text [sum L_i, text_dim] -> [sum L_i, D]; references [R, 64] -> [R, D]
+  DitContext c;
+  int64_t sample_tokens = 0;
+  for (size_t j = 0; j < in.pictures.size(); ++j) {
+    sample_tokens += in.pictures[j].tokens();
+    if (static_cast<int64_t>(j) < in.denoised_pictures) c.denoised_tokens += in.pictures[j].tokens();
+  }
+  const int64_t reference_tokens = sample_tokens - c.denoised_tokens;
+  const int64_t given = in.references.defined() ? in.references.rows() : 0;
+  if (given != reference_tokens)
+    throw RuntimeError("dit: {} reference tokens, their shapes say {}", given, reference_tokens);
+
+  const DitRopeSpec spec{config_.rope_axes, config_.layer3d_rope};
+  const RopeTable image_rope = dit_image_rope(in.pictures, spec);
+  std::vector<RopeTable> image_parts, text_parts;
+  c.text_segments = in.text_segments;
+  for (int64_t i = 0; i < in.text_segments.count(); ++i) {
+    c.image_segments.add(sample_tokens);
+    image_parts.push_back(image_rope);
+    text_parts.push_back(dit_text_rope(in.pictures, in.text_segments.length(i), spec));
+  }
+  c.image_rope = upload_rope(ops, concat(image_parts), Rope::Style::interleaved);
+  c.text_rope = upload_rope(ops, concat(text_parts), Rope::Style::interleaved);
+  c.text = ops.linear(ops.rms_norm(in.text, txt_norm_, kEps), txt_in_);
+  ops.trace("transformer.txt_in", c.text);
+  if (given > 0) c.references = ops.linear(in.references, img_in_);
+  return c;
+}
+
+Tensor Dit::forward(Ops& ops, const DitContext& c, const Tensor& latents, const StepModulation& step,
+                    std::span<const int64_t> timestep_row) {
+  // latents [B N, 64] -> [B N, 64]; inside: image [B (N + R), D], text [sum L_i, D]
+  const int64_t batch = c.image_segments.count(), denoised = c.denoised_tokens;
+  if (latents.rows() != batch * denoised)
+    throw RuntimeError("dit: latents {}, expected {} rows", latents.shape().str(), batch * denoised);
+  Tensor image = ops.linear(latents, img_in_);
+  Groups groups;
+  std::vector<Tensor> parts;
+  for (int64_t i = 0; i < batch; ++i) {
+    const int64_t row = timestep_row.empty() ? 0 : timestep_row[i];
+    const auto add = [row](RowGroups& g, int64_t length, int64_t table_row) {
+      g.segments.add(length);
+      g.table_row.push_back(table_row < 0 ? row : table_row);
+    };
+    add(groups.output, denoised, -1);
+    add(groups.text, c.text_segments.length(i), -1);
+    add(groups.image, denoised, -1);
+    if (!c.references.defined()) continue;
+    add(groups.image, c.references.rows(), step.zero_row ? step.timesteps : -1);
+    parts.push_back(image.slice_rows(i * denoised, (i + 1) * denoised));
+    parts.push_back(c.references);
+  }
+  if (!parts.empty()) image = ops.concat_rows(parts);
+  parts.clear();
+  ops.trace("transformer.img_in", image);
+
+  Tensor text = c.text;
+  for (int64_t i = 0; i < config_.layers; ++i) {
+    blocks_[i]->forward(ops, image, text, c, groups, step.image_block(i), step.text_block(i));
+    if (!ops.tracing()) continue;
+    ops.trace(fmt::format("transformer.transformer_blocks.{}.img", i), image);
+    if (i + 1 < config_.layers) ops.trace(fmt::format("transformer.transformer_blocks.{}.txt", i), text);
+  }
+  image = heads_of_segments(ops, image, c.image_segments, denoised);
+  const Shape row{step.timesteps, config_.dim()};
+  const Tensor scale = step.norm_out.slice_rows(0, 1).reshape(row), shift = step.norm_out.slice_rows(1, 2).reshape(row);
+  image = ops.modulated_norm(image, scale, shift, groups.output, kEps);
+  ops.trace("transformer.norm_out", image);
+  const Tensor velocity = ops.linear(image, proj_out_);
+  ops.trace("transformer.proj_out", velocity);
+  return velocity;
+}
+
+}  // namespace inkling

@@ -1,0 +1,60 @@
+// QwenImageTransformer2DModel: the two-stream diffusion transformer (reference/qwen-image.md section 5).
+//
+// Dit is what runs at every step. Its modulation is the separate module DitModulation, evaluated once per
+// schedule. Weights that only feed the unused text output of the last block are not part of the tree.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "models/module.h"
+#include "models/qwen_image/config.h"
+#include "models/qwen_image/modulation.h"
+#include "models/rope.h"
+
+namespace inkling {
+
+// What a job brings to the DiT. B samples share the picture shapes; their texts may differ in length.
+struct DitInputs {
+  std::vector<PictureShape> pictures;  // of one sample: what is denoised, then the references
+  int64_t denoised_pictures = 1;       // how many of them are denoised (Layered: output layers + 1)
+  Tensor text;                         // [sum L_i, text_dim], hidden states of the text encoder
+  Segments text_segments;              // B segments
+  Tensor references;                   // [R, 64] packed clean latents, the same for every sample; undefined without
+};
+
+// The part of a forward pass that is the same at every step, computed once per job.
+struct DitContext {
+  Segments image_segments, text_segments;  // B each; an image segment is N denoised tokens, then R references
+  int64_t denoised_tokens = 0;             // N
+  Tensor text;                             // [sum L_i, D], after txt_in
+  Tensor references;                       // [R, D], after img_in; undefined without
+  Rope image_rope, text_rope;
+};
+
+class Dit : public Module {
+ public:
+  explicit Dit(const DitConfig& config);
+  ~Dit() override;
+
+  DitContext prepare(Ops& ops, const DitInputs& inputs);
+  // latents [B N, 64] -> velocity [B N, 64]. timestep_row[i]: row of `step` for sample i; empty: row 0 for all.
+  Tensor forward(Ops& ops, const DitContext& context, const Tensor& latents, const StepModulation& step,
+                 std::span<const int64_t> timestep_row = {});
+  const DitConfig& config() const { return config_; }
+
+ private:
+  class Stream;
+  class Block;
+  struct Groups;
+
+  const DitConfig config_;
+  Weight img_in_;    // [D, 64]
+  Tensor txt_norm_;  // [text_dim]
+  Weight txt_in_;    // [D, text_dim]
+  std::vector<std::unique_ptr<Block>> blocks_;
+  Weight proj_out_;  // [64, D]
+};
+
+}  // namespace inkling

@@ -1,0 +1,49 @@
+// What a plan needs to know about a backend: which fused operations it has, what type it returns, and how
+// many bytes of workspace each call takes. The backend's own operations ask the very same object, so a plan
+// (backends/plan) is exact by construction.
+//
+// The contract of every operation that a backend implements itself: it allocates its outputs in the order in
+// which they are returned, then at most one workspace of workspace_bytes(), which it frees before it returns;
+// nothing else. A fused operation that the backend lacks runs the composed default, here as there.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "ops/ops.h"
+
+namespace inkling {
+
+enum class OpKind : uint8_t {
+  linear, embedding, add, multiply, activate, axpby, rms_norm, layer_norm, modulate, gated_add, head_norm_rope,
+  attention, concat_rows, slice_channels, gather_rows, conv2d, upsample2x, channel_norm, guide,
+  // fused
+  linear_act, linear_add, linear_gated_add, swiglu, modulated_norm, qkv, joint_attention, channel_norm_silu,
+};
+
+// One call as the backend's workspace depends on it; unused fields stay at their defaults.
+struct OpCall {
+  OpKind kind;
+  int64_t rows = 0;                          // rows of the first operand
+  std::array<const Weight*, 3> weights{};    // in the order of the signature
+  Activation activation = Activation::silu;  // linear_act
+  Shape map{};                                 // conv2d: the input, [H, W, Cin]
+  ConvSpec conv{};                             // conv2d
+  int64_t heads = 0, head_dim = 0;           // attention, joint_attention
+  int64_t longest = 0;                       // attention: rows of the longest sequence
+};
+
+class BackendModel {
+ public:
+  virtual ~BackendModel() = default;
+
+  virtual bool fuses(OpKind op) const = 0;
+  // Element type of the result; `operand` is the type of the first operand (of the residual, if there is one).
+  virtual DType output_type(OpKind op, DType operand) const = 0;
+  virtual int64_t workspace_bytes(const OpCall& call) const = 0;
+  // What prepare() allocates for good (0: the stored form is used in place), and what it needs meanwhile.
+  virtual int64_t prepared_bytes(const Weight& weight) const = 0;
+  virtual int64_t prepare_workspace_bytes(const Weight& weight) const = 0;
+};
+
+}  // namespace inkling
