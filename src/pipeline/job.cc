@@ -12,14 +12,6 @@ namespace {
 
 using Part = Parts::Part;
 
-// Host steps between the networks. While planning there is no data, and only shapes go on.
-Tensor packed(const Tensor& map) {
-  return map.raw() != nullptr ? pack_latents(map) : shape_only({map.dim(0) / 2 * map.dim(1) / 2, 4 * map.dim(2)});
-}
-Tensor unpacked(const Tensor& tokens, int64_t rows, int64_t columns) {
-  return tokens.raw() != nullptr ? unpack_latents(tokens, rows, columns) : shape_only({2 * rows, 2 * columns, tokens.dim(1) / 4});
-}
-
 // One run: its parts, what the phases hand on, and where it reports.
 class Run {
  public:
@@ -112,7 +104,7 @@ class Run {
       report("encode image", i, total);
       const Tensor image = ops_.upload(job_.references[i]);
       const Tensor latents = parts_.vae_encoder().encode(ops_, image, job_.tiling, i);
-      parts.push_back(ops_.upload(packed(ops_.download(latents))));
+      parts.push_back(ops_.upload(pack_latents(ops_.download(latents))));
       ops_.trace("image_latents." + std::to_string(i), parts.back());
       pictures_.push_back({1, latents.dim(0) / 2, latents.dim(1) / 2});
       check_cancelled();
@@ -167,7 +159,6 @@ class Run {
 
   void check_finite(const Tensor& latents, int step) {
     const Tensor host = ops_.download(latents);
-    if (host.raw() == nullptr) return;  // planned
     for (float value : host.span<float>())
       if (!std::isfinite(value))
         throw NumericError("step {}: the latents hold a value that is not finite; the model file may be damaged or the precision too low "
@@ -181,7 +172,7 @@ class Run {
   }
 
   Tensor decode_one(const Tensor& latents, bool traced) {
-    const Tensor map = ops_.upload(unpacked(ops_.download(latents), job_.height / kPixelsPerToken, job_.width / kPixelsPerToken));
+    const Tensor map = ops_.upload(unpack_latents(ops_.download(latents), job_.height / kPixelsPerToken, job_.width / kPixelsPerToken));
     const auto decode = [&] { return parts_.vae_decoder().decode(ops_, map, job_.tiling); };
     return ops_.download(traced ? decode() : untraced(decode));
   }

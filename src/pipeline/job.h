@@ -45,7 +45,7 @@ class Parts {
 // Told when a phase begins; the plan measures between these calls.
 using PhaseFn = std::function<void(const char* name)>;
 
-// Runs all phases. Returns one picture tensor [H, W, 3] per noise tensor, on the host (without data when planned).
+// Runs all phases. Returns one picture tensor [H, W, 3] per noise tensor, on the host (zeros when planned).
 std::vector<Tensor> run_job(Ops& ops, Parts& parts, const Job& job, const Callbacks& callbacks, const PhaseFn& phase = {});
 
 }  // namespace inkling

@@ -114,12 +114,6 @@ INKLING_INSTANTIATE(int8_t)
 INKLING_INSTANTIATE(uint8_t)
 #undef INKLING_INSTANTIATE
 
-Tensor shape_only(const Shape& shape, DType dtype) {
-  static CountingAllocator allocator(/*virtual_memory=*/true);
-  const Tensor measured(shape, dtype, nullptr);
-  return Tensor(shape, dtype, allocator.allocate(measured.bytes()));
-}
-
 Tensor host_tensor(const Shape& shape, const std::vector<float>& values) { return host_tensor(shape, std::span<const float>(values)); }
 
 Tensor to_f32(const Tensor& tensor) {

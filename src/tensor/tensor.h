@@ -54,8 +54,6 @@ class Tensor {
 Tensor host_tensor(const Shape& shape, DType dtype = DType::f32);
 template <typename T> Tensor host_tensor(const Shape& shape, std::span<const T> values);
 Tensor host_tensor(const Shape& shape, const std::vector<float>& values);
-// A host tensor without memory behind it (raw() is null): stands for one while planning.
-Tensor shape_only(const Shape& shape, DType dtype = DType::f32);
 // Converts a host tensor of any plain (not block-quantized) type to float32.
 Tensor to_f32(const Tensor& tensor);
 
