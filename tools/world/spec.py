@@ -291,6 +291,8 @@ def _apply_product(p: Product, op: str, rng: random.Random) -> tuple[Product, di
 
 
 def _edit(rng: random.Random, split: str) -> Edit:
+    if split == "heldout":  # a held-out result may start from any picture
+        split = rng.choice(["train", "heldout"])
     if rng.random() < 0.55:
         before: Scene | Product = sample_scene(rng, split)
         assert isinstance(before, Scene)

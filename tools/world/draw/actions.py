@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .._skia import skia
 from .brush import P, Path, Point, argb, ellipse, poly, rrect, smooth, star
-from .palette import INK, WHITE, dark, light
+from .palette import WHITE, dark, light
 from .rig import Figure
 from .text import text_at
 
@@ -305,4 +305,3 @@ ACTION: dict[str, Action] = {
 }
 GUITAR_NOTES = notes
 FLIGHT_PUFFS = puffs
-_ = INK

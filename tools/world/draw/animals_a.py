@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .brush import M, P, Path, ellipse, poly, smooth
-from .palette import BEAK, CREAM, INK, PEACH, ROSE, WHITE, belly, dark, light, luma, mix
+from .palette import BEAK, CREAM, INK, WHITE, belly, dark, light, luma, mix
 from .rig import Animal, Figure, Rig, body_path, feet
 
 PINK = (255, 142, 156)
@@ -416,4 +416,3 @@ ANIMALS_A: dict[str, Animal] = {
     "penguin": Animal(back=penguin_back, torso=penguin_torso, face=penguin_face, webbed=True, rig=Rig(wings=True, hrx=52, brx=42, mouth=(128, 132), eye_dx=21)),
     "owl": Animal(back=owl_back, coat=owl_coat, behind=owl_behind, face=owl_face, webbed=True, rig=Rig(wings=True, hrx=54, brx=42, iris=(236, 160, 40), arm_w=24, mouth=(128, 138), eye_r=17)),
 }
-_ = (PEACH, ROSE)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from .._skia import skia
 from .brush import Brush, P, argb, ellipse, poly, ring, rrect, smooth, star
-from .palette import RGB, WHITE, dark, light, mix
+from .palette import RGB, WHITE, mix
 
 FULL = P("M-20 -20 H276 V276 H-20 Z")
 STUDIO: list[tuple[RGB, RGB]] = [
@@ -203,4 +203,3 @@ PLACES: dict[str, Place] = {
     "classroom": classroom,
     "rainbow": rainbow,
 }
-_ = (dark, light)
