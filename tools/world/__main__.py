@@ -64,7 +64,7 @@ def _edits(rng: random.Random) -> list[Cell]:
     for _ in range(8):
         edit = spec.sample_edit(rng, "train")
         before, after, mask = render_edit(edit, 256)
-        text = instruction(edit, rng, rng.choice(["zh", "en"]))
+        text = instruction(edit, rng, "en")
         cells += [(before, "before"), (after, text), (np.repeat(mask[:, :, None], 3, 2), "mask")]
     return cells
 
@@ -73,7 +73,7 @@ def _random(rng: random.Random) -> list[Cell]:
     cells = []
     for _ in range(24):
         s = spec.sample_scene(rng, "train")
-        cells.append((render(s, 256), caption(s, rng, rng.choice(["zh", "en"]))))
+        cells.append((render(s, 256), caption(s, rng, "en")))
     return cells
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .brush import M, P, Path, ellipse, poly, smooth
-from .palette import BEAK, CREAM, INK, WHITE, belly, dark, light, luma, mix
-from .rig import Animal, Figure, Rig, body_path, feet
+from .palette import BEAK, CREAM, INK, WHITE, belly, dark, light, luma, mix, sock
+from .rig import Animal, Figure, Rig, body_path, feet, under_chin
 
 PINK = (255, 142, 156)
 
@@ -63,7 +63,7 @@ def cat_face(f: Figure) -> None:
             stripe = poly([(128 + s * 52, 116 + k * 6), (128 + s * 42, 117 + k * 4)], close=False)
             b.line(stripe, f.mark, 4, 0.5)
     muzzle(f, 131, 21, 13)
-    f.eyes(12.5)
+    f.eyes(13)
     f.blush()
     nose(f, 128, 123, 5.5, 4.5, PINK)
     f.smile(7.5, cat=True)
@@ -96,7 +96,7 @@ def dog_face(f: Figure) -> None:
     if f.action in ("bubbles", "ice_cream"):
         f.smile(7)
     else:
-        b.mouth(128, 133, 9, cat=True)
+        b.mouth(128, 133, 10, cat=True)
 
 
 # -- rabbit ---------------------------------------------------------------
@@ -319,12 +319,12 @@ def penguin_back(f: Figure) -> None:
 
 def penguin_torso(f: Figure) -> None:
     b = f.b
-    feet(f, ANIMALS_A["penguin"])
     shape = body_path(f.rig)
     b.blob(shape, f.color)
     with b.clip(shape):
         b.soft(ellipse(128, 194, 29, 38), f.belly, 1.4)
-        b.soft(ellipse(128, 150, 34, 11), dark(f.color, 1.6), 5, 0.4)
+        under_chin(f)
+    feet(f, ANIMALS_A["penguin"])
 
 
 def penguin_face(f: Figure) -> None:
@@ -371,18 +371,17 @@ FOX_HEAD = "M128 62 C156 62 174 78 180 102 C184 116 196 124 198 130 C186 132 176
 
 
 def fox_back(f: Figure) -> None:
-    f.hand_color = None
     tail = P("M146 212 C166 216 178 204 184 188 C188 170 196 152 214 148 C232 162 232 196 214 212 C196 228 164 230 146 220 Z")
     f.b.blob(tail, f.color)
     with f.b.clip(tail):
         f.b.soft(P("M186 172 L196 164 L202 172 L210 164 L216 174 L226 168 L236 180 L236 140 L180 140 Z"), mix(f.belly, WHITE, 0.55), 1.3)
-    f.foot_color = dark(f.color, 2.4)
+    f.foot_color = f.hand_color = sock(f.color)
 
 
 def fox_behind(f: Figure) -> None:
     pair(f, "M78 98 C66 66 66 38 74 24 C92 34 112 52 122 70 Z", f.color)
-    f.b.soft(P("M69 48 C68 36 70 28 74 24 C80 27 86 32 92 38 Z"), dark(f.color, 2.4), 1)
-    f.b.soft(M("M69 48 C68 36 70 28 74 24 C80 27 86 32 92 38 Z"), dark(f.color, 2.4), 1)
+    f.b.soft(P("M69 48 C68 36 70 28 74 24 C80 27 86 32 92 38 Z"), sock(f.color), 1)
+    f.b.soft(M("M69 48 C68 36 70 28 74 24 C80 27 86 32 92 38 Z"), sock(f.color), 1)
     pair_fill(f, "M83 84 C76 66 76 52 79 44 C90 50 102 60 109 70 Z", mix(f.belly, CREAM, 0.5), 1.6)
 
 
@@ -398,21 +397,17 @@ def fox_face(f: Figure) -> None:
     f.smile(6, cat=True) if not f.mouth_open else b.mouth(128, 136, 6, open_=True)
 
 
-def dark_foot(f: Figure) -> tuple[int, int, int]:
-    return dark(f.color, 1.2)
-
-
 ANIMALS_A: dict[str, Animal] = {
-    "cat": Animal(back=cat_back, behind=cat_behind, face=cat_face),
+    "cat": Animal(rig=Rig(arm_w=17), back=cat_back, behind=cat_behind, face=cat_face),
     "dog": Animal(back=dog_back, face=dog_face, rig=Rig(hrx=52, phones=0.98)),
-    "rabbit": Animal(back=rabbit_back, behind=rabbit_behind, face=rabbit_face, rig=Rig(hy=110, hry=43, top=68, hrx=52)),
+    "rabbit": Animal(back=rabbit_back, behind=rabbit_behind, face=rabbit_face, rig=Rig(hy=110, hry=43, top=68, hrx=52, fit=0.95)),
     "bear": Animal(behind=bear_behind, face=bear_face, rig=Rig(brx=40)),
     "panda": Animal(back=panda_back, coat=panda_coat, behind=panda_behind, face=panda_face, rig=Rig(brx=41, hrx=56)),
     "elephant": Animal(behind=elephant_behind, face=elephant_face, rig=Rig(hrx=48, brx=42, foot=(18, 11), arm_w=20, eye_dx=25, mouth=(146, 143))),
     "dinosaur": Animal(back=dino_back, coat=dino_coat, behind=dino_behind, face=dino_face, rig=Rig(mouth=(128, 136), eye_dx=29, eye_y=96, arm_w=16)),
-    "frog": Animal(behind=frog_behind, face=frog_face, webbed=True, rig=Rig(hy=112, hry=40, hrx=58, eye_dx=32, eye_y=70, top=72, mouth=(128, 128))),
+    "frog": Animal(behind=frog_behind, face=frog_face, webbed=True, rig=Rig(hy=112, hry=40, hrx=58, eye_dx=32, eye_y=70, top=74, ear=(136, 70), mouth=(128, 128))),
     "duck": Animal(back=duck_back, face=duck_face, webbed=True, rig=Rig(wings=True, hrx=50, brx=40, mouth=(128, 138), arm_w=22)),
-    "fox": Animal(back=fox_back, behind=fox_behind, face=fox_face, head=P(FOX_HEAD), rig=Rig(mouth=(128, 138))),
+    "fox": Animal(back=fox_back, behind=fox_behind, face=fox_face, head=P(FOX_HEAD), rig=Rig(fit=0.96, mouth=(128, 138))),
     "penguin": Animal(back=penguin_back, torso=penguin_torso, face=penguin_face, webbed=True, rig=Rig(wings=True, hrx=52, brx=42, mouth=(128, 132), eye_dx=21)),
     "owl": Animal(back=owl_back, coat=owl_coat, behind=owl_behind, face=owl_face, webbed=True, rig=Rig(wings=True, hrx=54, brx=42, iris=(236, 160, 40), arm_w=24, mouth=(128, 138), eye_r=17)),
 }

@@ -6,8 +6,8 @@ import math
 
 from .animals_a import PINK, muzzle, nose, pair, pair_fill
 from .brush import M, P, ellipse, poly, ring, smooth, star
-from .palette import CREAM, INK, PEACH, WHITE, dark, light, luma, mix
-from .rig import Animal, Figure, Rig, body_path, feet
+from .palette import CREAM, INK, PEACH, WHITE, dark, light, luma, mix, sock
+from .rig import Animal, Figure, Rig, body_path, feet, under_chin
 
 HORN = (240, 214, 170)
 
@@ -91,6 +91,7 @@ def tiger_face(f: Figure) -> None:
 
 # -- monkey ---------------------------------------------------------------
 def monkey_back(f: Figure) -> None:
+    f.cheek = (255, 120, 130)
     tail = smooth([(152, 212), (184, 216), (206, 200), (208, 176), (196, 164), (186, 174), (194, 184)], close=False)
     f.b.limb(tail, 9, f.color)
 
@@ -153,19 +154,20 @@ def sheep_face_color(f: Figure) -> tuple[int, int, int]:
 
 
 def sheep_back(f: Figure) -> None:
+    f.cheek = (255, 120, 130)
     f.hand_color = f.foot_color = mix(PEACH, (220, 170, 140), 0.4)
 
 
 def sheep_torso(f: Figure) -> None:
     b = f.b
-    feet(f, ANIMALS_B["sheep"])
     wool = ring(128, 186, 42, 34, 11, 0.16, 0.2)
     b.blob(wool, f.color)
     with b.clip(wool):
         for x, y in ((106, 178), (128, 172), (150, 178), (114, 194), (140, 194), (128, 208), (100, 200), (156, 200)):
             curl = smooth([(x - 7, y), (x - 3, y + 6), (x + 4, y + 5), (x + 5, y - 1)], close=False)
             b.line(curl, dark(f.color, 0.9), 2, 0.55)
-        b.soft(ellipse(128, 150, 34, 11), dark(f.color, 1.5), 5, 0.45)
+        under_chin(f)
+    feet(f, ANIMALS_B["sheep"])
 
 
 def sheep_behind(f: Figure) -> None:
@@ -195,20 +197,20 @@ def giraffe_patches(f: Figure, spots: tuple[tuple[float, float, float], ...]) ->
 
 
 def giraffe_back(f: Figure) -> None:
-    f.foot_color = dark(f.color, 2.0) if luma(f.color) > 95 else f.color
+    f.foot_color = sock(f.color)
     f.b.limb(smooth([(154, 206), (180, 204), (192, 190)], close=False), 6, f.color)
-    f.b.blob(ellipse(194, 185, 6, 9, 20), dark(f.color, 2.2))
+    f.b.blob(ellipse(194, 185, 6, 9, 20), sock(f.color))
 
 
 def giraffe_torso(f: Figure) -> None:
     b = f.b
-    feet(f, ANIMALS_B["giraffe"])
     shape = P("M114 96 C112 130 110 150 100 168 C90 186 88 206 98 216 C108 226 148 226 158 216 C168 206 166 186 156 168 C146 150 144 130 142 96 Z")
     b.blob(shape, f.color)
     with b.clip(shape):
         b.soft(ellipse(128, 204, 20, 18), f.belly, 2.5, 0.9)
         giraffe_patches(f, ((118, 122, 6), (136, 132, 7), (120, 146, 7), (140, 156, 7), (106, 172, 8), (126, 170, 7), (150, 180, 8), (100, 194, 7), (158, 204, 7)))
         b.soft(ellipse(128, 104, 26, 10), dark(f.color, 1.6), 4, 0.5)
+    feet(f, ANIMALS_B["giraffe"])
 
 
 def giraffe_behind(f: Figure) -> None:
@@ -216,7 +218,7 @@ def giraffe_behind(f: Figure) -> None:
     for s in (-1, 1):
         horn = smooth([(128 + s * 15, 48), (128 + s * 19, 26)], close=False)
         b.limb(horn, 7, f.color)
-        b.blob(ellipse(128 + s * 19.5, 22, 7), dark(f.color, 2.2), line=1.4)
+        b.blob(ellipse(128 + s * 19.5, 22, 7), sock(f.color), line=1.4)
     pair(f, "M96 66 C82 50 64 48 56 54 C58 68 78 80 98 78 Z", f.color)
     pair_fill(f, "M90 66 C80 58 70 55 64 57 C68 65 80 72 90 73 Z", f.inner, 1.2)
 
@@ -255,7 +257,6 @@ def turtle_back(f: Figure) -> None:
 
 def turtle_torso(f: Figure) -> None:
     b = f.b
-    feet(f, ANIMALS_B["turtle"])
     shape = body_path(f.rig)
     plate = mix((255, 232, 170), f.belly, 0.3)
     b.blob(shape, plate)
@@ -263,7 +264,8 @@ def turtle_torso(f: Figure) -> None:
         for y in (176, 192, 207):
             b.line(smooth([(88, y), (128, y + 4), (168, y)], close=False), dark(plate, 1.2), 2, 0.7)
         b.line(poly([(128, 150), (128, 226)], close=False), dark(plate, 1.2), 2, 0.7)
-        b.soft(ellipse(128, 150, 34, 11), dark(plate, 1.6), 5, 0.45)
+        under_chin(f, plate)
+    feet(f, ANIMALS_B["turtle"])
 
 
 def turtle_face(f: Figure) -> None:
@@ -369,26 +371,27 @@ def koala_face(f: Figure) -> None:
 
 # -- hedgehog -------------------------------------------------------------
 def hedge_back(f: Figure) -> None:
+    f.cheek = (255, 120, 130)
     f.hand_color = f.foot_color = mix(PEACH, (214, 160, 120), 0.3)
-    quills = star(128, 186, 60, 21, 0.83, -84)
+    quills = star(128, 188, 58, 21, 0.83, -84)
     f.b.blob(quills, f.color)
 
 
 def hedge_torso(f: Figure) -> None:
     b = f.b
-    feet(f, ANIMALS_B["hedgehog"])
     shape = body_path(f.rig)
     b.blob(shape, PEACH)
     with b.clip(shape):
         b.soft(ellipse(128, 196, 22, 24), CREAM, 4, 0.8)
-        b.soft(ellipse(128, 150, 34, 11), dark(PEACH, 1.6), 5, 0.45)
+        under_chin(f, PEACH)
+    feet(f, ANIMALS_B["hedgehog"])
 
 
 def hedge_behind(f: Figure) -> None:
     b = f.b
-    b.blob(star(128, 100, 74, 25, 0.82, -90), f.color)
-    b.fill(star(128, 102, 64, 23, 0.84, -82), light(f.color, 0.7), 0.5)
-    b.blob(star(128, 104, 58, 21, 0.85, -90), dark(f.color, 0.5), line=1.2)
+    b.blob(star(128, 96, 72, 25, 0.82, -90), f.color)
+    b.fill(star(128, 95, 65, 23, 0.84, -82), light(f.color, 0.7), 0.5)
+    b.blob(star(128, 95, 58, 21, 0.85, -90), dark(f.color, 0.5), line=1.2)
 
 
 def hedge_face(f: Figure) -> None:
@@ -421,7 +424,7 @@ def deer_behind(f: Figure) -> None:
 
 def deer_back(f: Figure) -> None:
     f.b.blob(P("M158 206 C166 192 178 188 184 192 C186 204 176 216 162 216 Z"), f.color)
-    f.foot_color = dark(f.color, 2.2) if luma(f.color) > 95 else f.color
+    f.foot_color = sock(f.color)
 
 
 def deer_coat(f: Figure) -> None:
@@ -445,13 +448,13 @@ ANIMALS_B: dict[str, Animal] = {
     "tiger": Animal(back=tiger_back, coat=tiger_coat, behind=tiger_behind, face=tiger_face),
     "monkey": Animal(back=monkey_back, behind=monkey_behind, face=monkey_face, rig=Rig(hrx=50, mouth=(128, 132), eye_dx=20, arm_w=15, phones=1.1)),
     "pig": Animal(back=pig_back, behind=pig_behind, face=pig_face, rig=Rig(brx=42, mouth=(128, 142), eye_y=104, eye_dx=25)),
-    "sheep": Animal(back=sheep_back, torso=sheep_torso, behind=sheep_behind, face=sheep_face, rig=Rig(hrx=42, hry=41, hy=108, mouth=(128, 131), eye_y=110, eye_dx=20, arm_w=14, phones=1.3, top=58)),
-    "giraffe": Animal(back=giraffe_back, torso=giraffe_torso, behind=giraffe_behind, face=giraffe_face, rig=Rig(hy=76, hrx=39, hry=36, eye_y=73, eye_dx=19, eye_r=10.5, mouth=(128, 102), top=44, ear=(156, 50), neck=132, neck_w=22, arm_w=14, shoulder=(27, 176), by=190, brx=34, bry=34)),
-    "turtle": Animal(back=turtle_back, torso=turtle_torso, face=turtle_face, rig=Rig(hrx=50, brx=39, eye_dx=24, mouth=(128, 130))),
+    "sheep": Animal(head_color=sheep_face_color, back=sheep_back, torso=sheep_torso, behind=sheep_behind, face=sheep_face, rig=Rig(hrx=42, hry=41, hy=108, mouth=(128, 131), eye_y=110, eye_dx=20, arm_w=14, phones=1.3, top=58)),
+    "giraffe": Animal(back=giraffe_back, torso=giraffe_torso, behind=giraffe_behind, face=giraffe_face, rig=Rig(fit=0.95, hy=76, hrx=39, hry=36, eye_y=73, eye_dx=19, eye_r=10.5, mouth=(128, 102), top=44, ear=(156, 50), neck=132, neck_w=22, arm_w=14, shoulder=(27, 176), by=190, brx=34, bry=34)),
+    "turtle": Animal(back=turtle_back, torso=turtle_torso, face=turtle_face, rig=Rig(shell=True, hrx=50, brx=39, eye_dx=24, mouth=(128, 130))),
     "mouse": Animal(back=mouse_back, behind=mouse_behind, face=mouse_face, rig=Rig(hrx=49, hry=44, brx=35, arm_w=14, eye_y=108, eye_dx=22)),
     "cow": Animal(back=cow_back, coat=cow_coat, behind=cow_behind, face=cow_face, rig=Rig(mouth=(128, 140), brx=40, eye_y=104)),
     "koala": Animal(behind=koala_behind, face=koala_face, rig=Rig(mouth=(128, 139), eye_dx=27, eye_r=10.5, phones=1.05)),
-    "hedgehog": Animal(back=hedge_back, torso=hedge_torso, behind=hedge_behind, face=hedge_face, rig=Rig(hrx=46, hry=43, arm_w=13, eye_y=108, eye_dx=20, mouth=(128, 134), top=56, phones=1.3)),
-    "deer": Animal(back=deer_back, coat=deer_coat, behind=deer_behind, face=deer_face, rig=Rig(hrx=50, brx=35, arm_w=14, eye_dx=26)),
+    "hedgehog": Animal(back=hedge_back, torso=hedge_torso, behind=hedge_behind, face=hedge_face, rig=Rig(shell=True, hrx=46, hry=43, arm_w=13, eye_y=108, eye_dx=20, mouth=(128, 134), top=56, phones=1.3)),
+    "deer": Animal(back=deer_back, coat=deer_coat, behind=deer_behind, face=deer_face, rig=Rig(fit=0.96, hrx=50, brx=35, arm_w=14, eye_dx=26)),
 }
 

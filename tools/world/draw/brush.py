@@ -265,8 +265,10 @@ class Brush:
         self.soft(ellipse(cx, cy, rx, ry, deg), WHITE, max(0.6, min(rx, ry) * 0.35), alpha)
 
     # -- faces ------------------------------------------------------------
-    def blush(self, cx: float, cy: float, r: float = 9, alpha: float = 0.5) -> None:
-        self.glow(cx, cy, r * 1.25, BLUSH, alpha, 0.68)
+    def blush(self, cx: float, cy: float, r: float, color: RGB = BLUSH, alpha: float = 0.62) -> None:
+        self.glow(cx, cy, r * 1.3, color, alpha, 0.7)
+        for k in (-1, 1):
+            self.line(poly([(cx + k * 2.6 + 1, cy - 1.8), (cx + k * 2.6 - 1, cy + 1.8)], close=False), mix(color, WHITE, 0.5), 1.2, 0.7)
 
     def eye(self, cx: float, cy: float, r: float, gaze: Point, iris: RGB = (96, 58, 40), white: float = 1.0) -> None:
         """A big glossy eye; `white` > 1 leaves a wider rim of white."""

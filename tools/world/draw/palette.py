@@ -122,6 +122,21 @@ def marking(c: RGB) -> RGB:
     return mix(dark(c, 2.2), INK, 0.35)
 
 
+@lru_cache(maxsize=4096)
+def sock(c: RGB) -> RGB:
+    """Dark tips of ears, feet and tails."""
+    if luma(c) < 95:
+        return mix(c, INK, 0.55)
+    return mix(dark(c, 1.3), (76, 50, 46), 0.66)
+
+
+@lru_cache(maxsize=4096)
+def cheek(c: RGB) -> RGB:
+    """Blush that stays rosy on any coat."""
+    warm = c[0] >= c[2] and c[0] >= c[1]
+    return BLUSH if warm or luma(c) > 225 else mix((255, 128, 160), c, 0.12)
+
+
 def coat(animal: str, color: str, natural: str) -> RGB:
     """The body colour of an animal that is said to be of a colour."""
     return NATURAL.get(animal, BASE[color]) if color == natural else BASE[color]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .brush import Brush, Path, Point, ellipse
-from .palette import RGB, belly, dark, light, marking, mix
+from .palette import RGB, WHITE, belly, cheek, dark, light, marking, mix
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Rig:
     hry: float = 46
     eye_dx: float = 23
     eye_y: float = 106
-    eye_r: float = 11.5
+    eye_r: float = 12.4
     eye_white: float = 1.0
     iris: RGB = (110, 66, 44)
     mouth: Point = (128, 132)
@@ -33,10 +33,12 @@ class Rig:
     neck_w: float = 30
     shoulder: Point = (31, 168)  # offset from the middle, height
     foot_dx: float = 19
-    foot: tuple[float, float] = (16, 10)
+    foot: tuple[float, float] = (17.5, 11.5)
     arm_w: float = 18
     wings: bool = False  # arms are wings
     phones: float = 1.0  # how far out headphones sit
+    fit: float = 1.0  # smaller for tall animals
+    shell: bool = False  # capes and backpacks go over the back
 
 
 @dataclass
@@ -50,6 +52,7 @@ class Figure:
     gaze: Point = (0, 0)
     hand_color: RGB | None = None
     foot_color: RGB | None = None
+    cheek: RGB | None = None
     belly: RGB = field(init=False)
     mark: RGB = field(init=False)
     deep: RGB = field(init=False)
@@ -80,9 +83,9 @@ class Figure:
 
     def blush(self, dx: float = 38, y: float = 126, r: float = 9) -> None:
         for s in (-1, 1):
-            self.b.blush(self.rig.hx + s * dx, y, r)
+            self.b.blush(self.rig.hx + s * dx, y, r, self.cheek or cheek(self.color))
 
-    def smile(self, w: float = 7, cat: bool = False) -> None:
+    def smile(self, w: float = 8, cat: bool = False) -> None:
         x, y = self.rig.mouth
         if self.asleep:
             self.b.mouth(x, y, w * 0.6)
@@ -115,8 +118,7 @@ class Animal:
     behind: Part = nothing  # ears, mane: behind the head
     head: Path | None = None  # replaces the plain head outline
     face: Part = nothing
-    hand: Callable[[Figure], RGB] | None = None
-    foot: Callable[[Figure], RGB] | None = None
+    head_color: Callable[[Figure], RGB] | None = None
     webbed: bool = False
 
 
@@ -152,21 +154,36 @@ def torso(f: Figure, a: Animal) -> None:
     if a.torso:
         a.torso(f)
         return
-    feet(f, a)
     shape = body_path(r)
     b.blob(shape, f.color)
     with b.clip(shape):
         patch = ellipse(r.bx, r.by + 8, r.brx * 0.62, r.bry * 0.72)
         b.soft(patch, f.belly, 2.2, 0.95)
         a.coat(f)
-        b.soft(ellipse(r.hx, r.neck - 6, r.hrx * 0.6, 11), dark(f.color, 1.6), 5, 0.45)
+        under_chin(f)
+    feet(f, a)
+
+
+def under_chin(f: Figure, color: RGB | None = None) -> None:
+    """The soft shadow of the head on the chest; call it inside a clip."""
+    f.b.soft(ellipse(f.rig.hx + 2, f.rig.neck - 5, 36, 12), dark(color or f.color, 1.8), 4.5, 0.55)
+
+
+def head(f: Figure, a: Animal) -> None:
+    """The head with a glow where the light falls."""
+    shape = a.head or head_path(f.rig)
+    color = a.head_color(f) if a.head_color else f.color
+    f.b.blob(shape, color)
+    with f.b.clip(shape):
+        r = f.rig
+        f.b.glow(r.hx - r.hrx * 0.36, r.hy - r.hry * 0.62, r.hrx * 0.62, WHITE, 0.3, 0.62)
 
 
 def feet(f: Figure, a: Animal) -> None:
     b, r = f.b, f.rig
     color = f.foot_color or f.color
     for s in (-1, 1):
-        x, y = r.bx + s * r.foot_dx, 220
+        x, y = r.bx + s * r.foot_dx, 219
         if a.webbed:
             foot = Path()
             foot.moveTo(x - s * 7, y - 8)
@@ -180,7 +197,7 @@ def feet(f: Figure, a: Animal) -> None:
         else:
             b.blob(ellipse(x + s * 2, y - 1, *r.foot), color)
             for k in (-1, 0, 1):
-                b.line(_toe(x + s * 2 + k * 5.5, y + 3), dark(color, 1.8), 1.4, 0.5)
+                b.line(_toe(x + s * 2 + k * 6, y + 4.5 - abs(k)), dark(color, 1.8), 1.6, 0.6)
 
 
 def _toe(x: float, y: float) -> Path:

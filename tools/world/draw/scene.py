@@ -12,9 +12,12 @@ from .animals_b import ANIMALS_B
 from .backgrounds import PLACES
 from .brush import Brush, ellipse
 from .palette import PROPS, coat
-from .rig import Animal, Figure, arm, head_path, paw, torso
+from .rig import Animal, Figure, arm, head, paw, torso
 
 ANIMAL: dict[str, Animal] = {**ANIMALS_A, **ANIMALS_B}
+
+
+CLOSE = ("standing", "waving", "reading", "sleeping")  # no props far out: draw larger
 
 
 def draw_scene(b: Brush, scene: Scene) -> None:
@@ -22,15 +25,14 @@ def draw_scene(b: Brush, scene: Scene) -> None:
     PLACES[scene.background](b, random.Random(f"place/{scene.seed}"))
     rng = random.Random(f"pose/{scene.seed}")
     dx, dy = rng.uniform(-7, 7), rng.uniform(-4, 3)
-    scale, tilt = rng.uniform(0.86, 0.97), rng.uniform(-2.5, 2.5)
+    scale, tilt = rng.uniform(0.88, 0.98), rng.uniform(-2.5, 2.5)
     nod, gaze = rng.uniform(-4, 4), (rng.uniform(-1, 1), rng.uniform(-0.6, 0.8))
     action = ACTION[scene.action]
     animal = ANIMAL[scene.animal]
     color = coat(scene.animal, scene.color, NATURAL_COLOR[scene.animal])
     f = Figure(b, animal.rig, color, scene.action, gaze)
-    if animal.hand:
-        f.hand_color = animal.hand(f)
-    with b.at(dx, dy + 4, tilt, scale, (128, 214)):
+    scale *= animal.rig.fit * (1.09 if scene.action in CLOSE else 1.0)
+    with b.at(dx, dy + 3, tilt, scale, (128, 222)):
         shadow = (46, 38, 84)
         lifted = action.lift > 0
         b.soft(ellipse(132, 231, 44 if lifted else 58, 7 if lifted else 9), shadow, 5, 0.22 if lifted else 0.36)
@@ -53,8 +55,11 @@ def figure(f: Figure, animal: Animal, scene: Scene, nod: float) -> None:
     if scene.action == "flying":
         FLIGHT_PUFFS(f, props())
     action.behind(f, props())
-    wear(acc.BACK)
+    if not animal.rig.shell:
+        wear(acc.BACK)
     animal.back(f)
+    if animal.rig.shell:
+        wear(acc.BACK)
     torso(f, animal)
     wear(acc.BODY)
     for side, hand in zip((-1, 1), action.hands, strict=True):
@@ -64,7 +69,7 @@ def figure(f: Figure, animal: Animal, scene: Scene, nod: float) -> None:
         nod = 5 + nod * 0.4
     with b.at(0, 0, nod, 1, (f.rig.hx, f.rig.neck)):
         animal.behind(f)
-        b.blob(animal.head or head_path(f.rig), f.color)
+        head(f, animal)
         animal.face(f)
         wear(acc.HEAD)
     action.front(f, props())
