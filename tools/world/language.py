@@ -116,8 +116,6 @@ def _zh_animal(s: Scene, rng: random.Random) -> str:
     name = pick(s.animal, "zh", rng)
     if s.action == "teaching" and rng.random() < 0.4:
         return name + "老师"
-    if name[0] != "小" and len(name) == 2 and rng.random() < 0.1 and s.animal in ("dinosaur", "fox", "panda", "rabbit", "monkey", "lion", "tiger"):
-        return {"dinosaur": "小恐龙", "panda": "小熊猫"}.get(s.animal, name)
     return name
 
 

@@ -17,9 +17,9 @@ def _n(zh: str, en: str) -> N:
 _ANIMALS: dict[str, tuple[str, N]] = {  # id -> natural colour, names
     "cat": ("orange", _n("小猫|小猫咪|猫咪|猫", "cat|kitten|kitty")),
     "dog": ("brown", _n("小狗|狗狗|小狗狗|狗", "dog|puppy")),
-    "rabbit": ("white", _n("兔子|小兔子|小白兔|小兔", "rabbit|bunny")),
+    "rabbit": ("white", _n("兔子|小兔子|小兔|兔宝宝", "rabbit|bunny")),
     "bear": ("brown", _n("小熊|熊|熊宝宝", "bear|teddy bear")),
-    "panda": ("white", _n("熊猫|大熊猫|小胖达|熊猫宝宝", "panda|giant panda|baby panda")),
+    "panda": ("white", _n("熊猫|大熊猫|熊猫宝宝", "panda|giant panda|baby panda")),
     "elephant": ("grey", _n("大象|小象|小大象|象宝宝", "elephant|baby elephant")),
     "dinosaur": ("green", _n("恐龙|小恐龙|恐龙宝宝", "dinosaur|dino|baby dinosaur")),
     "frog": ("green", _n("青蛙|小青蛙", "frog|froggy")),

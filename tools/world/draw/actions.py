@@ -212,10 +212,15 @@ def brush_and_palette(f: Figure, _rng: random.Random) -> None:
 
 def cushion(f: Figure, _rng: random.Random) -> None:
     b = f.b
-    b.soft(ellipse(130, 238, 74, 8), (50, 40, 80), 4, 0.35)
-    b.blob(P("M54 222 C50 206 66 206 84 210 C110 204 146 204 172 210 C190 206 206 206 202 222 C206 240 190 242 172 238 C146 243 110 243 84 238 C66 242 50 240 54 222 Z"), (166, 186, 244))
-    for x in (70, 186):
-        b.blob(ellipse(x, 224, 4.5), (255, 226, 140), line=1.1)
+    c = (172, 184, 246)
+    b.soft(ellipse(130, 240, 78, 8), (50, 40, 80), 4, 0.4)
+    for x in (52, 204):
+        b.blob(ellipse(x, 226, 8, 7), (255, 214, 120), line=1.3)
+    pillow = P("M52 226 C52 206 84 202 128 202 C172 202 204 206 204 226 C204 240 172 243 128 243 C84 243 52 240 52 226 Z")
+    b.blob(pillow, c, 1.2)
+    b.line(smooth([(56, 229), (90, 236), (128, 238), (166, 236), (200, 229)], close=False), dark(c, 1.4), 1.6, 0.55)
+    for x, y in ((78, 218), (100, 212), (156, 212), (178, 218), (66, 224), (190, 224)):
+        b.fill(star(x, y, 3.4), (255, 240, 190), 0.95)
 
 
 def zzz(f: Figure, rng: random.Random) -> None:

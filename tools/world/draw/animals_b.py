@@ -172,15 +172,15 @@ def sheep_torso(f: Figure) -> None:
 
 def sheep_behind(f: Figure) -> None:
     b = f.b
-    b.blob(ring(128, 98, 55, 46, 13, 0.15, 0.1), f.color)
+    b.blob(ring(128, 102, 58, 50, 13, 0.14, 0.1), f.color)
     pair(f, "M82 104 C66 96 46 100 40 112 C46 126 68 126 84 118 Z", sheep_face_color(f))
     pair_fill(f, "M76 108 C64 103 52 106 47 112 C54 120 66 120 77 115 Z", (255, 176, 180), 1.4)
 
 
 def sheep_face(f: Figure) -> None:
     b = f.b
-    b.blob(ring(128, 72, 34, 19, 9, 0.22, 0.35), f.color)
-    with b.clip(ring(128, 72, 34, 19, 9, 0.22, 0.35)):
+    b.blob(ring(128, 73, 38, 22, 9, 0.2, 0.35), f.color)
+    with b.clip(ring(128, 73, 38, 22, 9, 0.2, 0.35)):
         for x, y in ((108, 70), (124, 64), (142, 70), (130, 80)):
             b.line(smooth([(x - 6, y), (x - 2, y + 5), (x + 4, y + 4), (x + 5, y - 1)], close=False), dark(f.color, 0.9), 2, 0.55)
     f.eyes(11, 20, 110)

@@ -110,8 +110,9 @@ def night(b: Brush, rng: random.Random) -> None:
 
 def tree(b: Brush, x: float, y: float, k: float, c: RGB) -> None:
     with b.at(x, y, 0, k):
-        b.blob(P("M-7 0 C-5 -20 -5 -30 -4 -44 H4 C5 -30 5 -20 8 0 Z"), (164, 118, 84), line=1.3)
-        b.blob(ring(0, -66, 30, 34, 9, 0.1, 0.3), c, line=1.4)
+        b.blob(P("M-7 0 C-5 -20 -5 -30 -4 -44 H4 C5 -30 5 -20 8 0 Z"), (164, 118, 84), line=0.9)
+        b.blob(ring(0, -66, 30, 34, 9, 0.1, 0.3), c, line=0.9)
+        b.glow(-9, -80, 18, (240, 255, 200), 0.35)
 
 
 def pine(b: Brush, x: float, y: float, k: float, c: RGB, snow: bool = False) -> None:
@@ -119,7 +120,7 @@ def pine(b: Brush, x: float, y: float, k: float, c: RGB, snow: bool = False) -> 
         b.blob(P("M-6 0 V-18 H6 V0 Z"), (156, 112, 84), line=1.2)
         for i, w in enumerate((30, 24, 17)):
             top = -50 - i * 22
-            b.blob(P(f"M0 {top} C{w * 0.4} {top + 16} {w * 0.8} {top + 28} {w} {top + 36} C{w * 0.4} {top + 42} {-w * 0.4} {top + 42} {-w} {top + 36} C{-w * 0.8} {top + 28} {-w * 0.4} {top + 16} 0 {top} Z"), c, line=1.2)
+            b.blob(P(f"M0 {top} C{w * 0.4} {top + 16} {w * 0.8} {top + 28} {w} {top + 36} C{w * 0.4} {top + 42} {-w * 0.4} {top + 42} {-w} {top + 36} C{-w * 0.8} {top + 28} {-w * 0.4} {top + 16} 0 {top} Z"), c, line=0.8)
             if snow:
                 b.soft(P(f"M0 {top} C{w * 0.3} {top + 10} {w * 0.5} {top + 18} {w * 0.6} {top + 22} C{w * 0.2} {top + 17} {-w * 0.2} {top + 24} {-w * 0.6} {top + 22} C{-w * 0.5} {top + 18} {-w * 0.3} {top + 10} 0 {top} Z"), WHITE, 0.8, 0.95)
 
@@ -189,6 +190,25 @@ def rainbow(b: Brush, rng: random.Random) -> None:
         x = i * 34 - 8 + rng.uniform(-3, 3)
         b.soft(ellipse(x, 234 + (i % 2) * 5, 30, 22), (236, 244, 255) if i % 2 else WHITE, 3, 0.95)
     b.soft(P("M-20 240 H276 V280 H-20 Z"), WHITE, 4)
+
+
+HAZE: dict[str, tuple[RGB, float]] = {
+    "meadow": ((255, 255, 240), 0.3),
+    "beach": ((255, 252, 240), 0.3),
+    "night": ((190, 170, 240), 0.32),
+    "forest": ((255, 255, 236), 0.42),
+    "snow": ((255, 255, 255), 0.4),
+    "classroom": ((255, 252, 240), 0.4),
+    "rainbow": ((255, 255, 255), 0.3),
+}
+
+
+def place(b: Brush, name: str, rng: random.Random) -> None:
+    """A background, hazy in the middle so that the figure stands out."""
+    PLACES[name](b, rng)
+    if name in HAZE:
+        color, alpha = HAZE[name]
+        b.glow(128, 138, 150, color, alpha)
 
 
 Place = Callable[[Brush, random.Random], None]

@@ -239,6 +239,9 @@ class Brush:
                     self.line(path, dark(color, 1.25), reach, 0.5, reach * 0.5)
                     self.c.translate(reach * 0.75, reach * 0.95)
                     self.line(path, mix(light(color), WHITE, 0.6), reach * 0.5, 0.5, reach * 0.28)
+                    if size > 34:  # light thrown back by the ground
+                        self.c.translate(-reach * 0.62, -reach * 0.75)
+                        self.line(path, mix(light(color), (206, 214, 255), 0.35), 2.2, 0.3, 1.0)
         if line:
             self.line(path, outline(color), line, 0.8)
 

@@ -207,6 +207,15 @@ def _toe(x: float, y: float) -> Path:
     return path
 
 
+def arm_shadow(f: Figure, side: int, hand: Point) -> None:
+    """What an arm throws on the body; call it inside a clip."""
+    r = f.rig
+    path = Path()
+    path.moveTo(r.bx + side * r.shoulder[0] + 1.5, r.shoulder[1] + 2.5)
+    path.lineTo(hand[0] + 1.5, hand[1] + 2.5)
+    f.b.line(path, dark(f.color, 2.0), r.arm_w + (6 if r.wings else 2), 0.4, 3)
+
+
 def arm(f: Figure, side: int, hand: Point) -> None:
     """An arm (or a wing) from the shoulder to a hand."""
     b, r = f.b, f.rig

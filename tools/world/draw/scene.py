@@ -9,10 +9,10 @@ from . import accessories as acc
 from .actions import ACTION, FLIGHT_PUFFS, GUITAR_NOTES
 from .animals_a import ANIMALS_A
 from .animals_b import ANIMALS_B
-from .backgrounds import PLACES
+from .backgrounds import place
 from .brush import Brush, ellipse
 from .palette import PROPS, coat
-from .rig import Animal, Figure, arm, head, paw, torso
+from .rig import Animal, Figure, arm, arm_shadow, body_path, head, paw, torso
 
 ANIMAL: dict[str, Animal] = {**ANIMALS_A, **ANIMALS_B}
 
@@ -22,7 +22,7 @@ CLOSE = ("standing", "waving", "reading", "sleeping")  # no props far out: draw 
 
 def draw_scene(b: Brush, scene: Scene) -> None:
     """Everything random comes from the seed alone, in streams of their own."""
-    PLACES[scene.background](b, random.Random(f"place/{scene.seed}"))
+    place(b, scene.background, random.Random(f"place/{scene.seed}"))
     rng = random.Random(f"pose/{scene.seed}")
     dx, dy = rng.uniform(-7, 7), rng.uniform(-4, 3)
     scale, tilt = rng.uniform(0.88, 0.98), rng.uniform(-2.5, 2.5)
@@ -62,6 +62,9 @@ def figure(f: Figure, animal: Animal, scene: Scene, nod: float) -> None:
         wear(acc.BACK)
     torso(f, animal)
     wear(acc.BODY)
+    with b.clip(body_path(f.rig)):
+        for side, hand in zip((-1, 1), action.hands, strict=True):
+            arm_shadow(f, side, hand)
     for side, hand in zip((-1, 1), action.hands, strict=True):
         arm(f, side, hand)
     wear(acc.NECK)
