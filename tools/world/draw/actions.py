@@ -224,7 +224,7 @@ def cushion(f: Figure, _rng: random.Random) -> None:
 
 
 def zzz(f: Figure, rng: random.Random) -> None:
-    for x, y, em, a in ((192, 66, 24, -8), (213, 46, 32, 6), (236, 22, 40, -4)):
+    for x, y, em, a in ((190, 74, 20, -8), (208, 56, 26, 6), (228, 36, 32, -4)):
         dx, dy = rng.uniform(-2, 2), rng.uniform(-2, 2)
         with f.b.at(x + dx - 4, y + dy, a):
             z = text_at("Z", 0, 0, em)

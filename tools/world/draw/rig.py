@@ -95,7 +95,7 @@ class Figure:
             self.b.mouth(x, y, w, open_=True)
         elif self.mouth_open:
             self.b.mouth(x, y, w, cat=True)
-            self.b.mouth(x, y + w * 0.3, w * 0.62, open_=True)
+            self.b.mouth(x, y + w * 0.3, w * 0.78, open_=True)
         else:
             self.b.mouth(x, y, w, cat=cat)
 
