@@ -62,7 +62,8 @@ def _maybe(color: str | None, accessory: str, rng: random.Random) -> str | None:
 
 # -- Chinese --------------------------------------------------------------
 def _recolor_zh(op: Op, edit: Edit, rng: random.Random) -> str:
-    who, to = _subject(edit, "zh", rng), color_zh(op["to"], rng)
+    worn = op["what"] in ACCESSORY_VERB
+    who, to = pick(op["what"], "zh", rng) if worn else _subject(edit, "zh", rng), color_zh(op["to"], rng)
     old = color_zh(op["from"], rng) + rng.choice(["的", ""]) if rng.random() < 0.2 else ""
     return rng.choice(
         [
@@ -136,8 +137,14 @@ def instruct_zh(op: Op, edit: Edit, rng: random.Random) -> str:
 
 
 # -- English --------------------------------------------------------------
+def _bare(accessory: str, rng: random.Random) -> str:
+    return pick(accessory, "en", rng).removeprefix("a pair of ")
+
+
 def _recolor_en(op: Op, edit: Edit, rng: random.Random) -> str:
-    who, to = _subject(edit, "en", rng), pick(op["to"], "en", rng)
+    worn = op["what"] in ACCESSORY_VERB
+    who = _bare(op["what"], rng) if worn else _subject(edit, "en", rng)
+    to = pick(op["to"], "en", rng)
     old = pick(op["from"], "en", rng) + " " if rng.random() < 0.2 else ""
     return rng.choice(
         [

@@ -149,6 +149,8 @@ def _caption_zh(s: Scene, rng: random.Random) -> str:
         parts += wear[1]
         if verb or front:
             parts += rng.choice(["", ","])
+    if front and verb.startswith("在") and rng.random() < 0.8:
+        verb = verb[1:]  # one 在 is enough
     return parts + front + verb + tail
 
 

@@ -261,6 +261,10 @@ def _apply_scene(s: Scene, op: str, rng: random.Random) -> tuple[Scene, dict[str
     if op == "recolor":
         color = _other(rng, COLORS, s.color)
         return replace(s, color=color), {"op": op, "what": s.animal, "from": s.color, "to": color}
+    if op == "recolor_accessory":
+        color = _other(rng, ACCESSORY_COLORS, s.accessory_color)
+        detail = {"op": "recolor", "what": s.accessory, "from": s.accessory_color, "to": color}
+        return replace(s, accessory_color=color), detail
     if op == "background":
         new = _other(rng, BACKGROUNDS, s.background)
         return replace(s, background=new), {"op": op, "from": s.background, "to": new}
@@ -297,7 +301,7 @@ def _edit(rng: random.Random, split: str) -> Edit:
         before: Scene | Product = sample_scene(rng, split)
         assert isinstance(before, Scene)
         pool = ["recolor", "background"]
-        pool += ["remove_accessory", "replace_accessory"] if before.accessory else ["add_accessory", "add_accessory"]
+        pool += ["remove_accessory", "replace_accessory", "recolor_accessory"] if before.accessory else ["add_accessory", "add_accessory"]
     else:
         before = sample_product(rng, split)
         pool = ["recolor", "background"]
@@ -316,7 +320,7 @@ def _edit(rng: random.Random, split: str) -> Edit:
     return Edit(before, after, ops)
 
 
-_EXCLUSIVE = {"remove_accessory", "replace_accessory", "add_accessory", "remove_label", "replace_label_text"}
+_EXCLUSIVE = {"remove_accessory", "replace_accessory", "add_accessory", "recolor_accessory", "remove_label", "replace_label_text"}
 
 
 def sample_edit(rng: random.Random, split: str = "train") -> Edit:

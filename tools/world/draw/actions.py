@@ -30,6 +30,7 @@ class Action:
     front: Draw = nothing
     grip: tuple[int, ...] = ()
     lift: float = 0
+    to_mouth: float = 0  # 1: the right hand follows the height of the mouth
 
 
 def bubble(f: Figure, x: float, y: float, r: float) -> None:
@@ -45,7 +46,7 @@ def bubble(f: Figure, x: float, y: float, r: float) -> None:
 def bubbles_front(f: Figure, rng: random.Random) -> None:
     b = f.b
     mx, my = f.rig.mouth
-    hx, hy = 172, 176
+    hx, hy = 172, 176 + f.reach
     wand = (min(max(mx + 30, 160), 168), my + 14)
     b.line(poly([(hx, hy + 6), wand], close=False), (214, 92, 140), 4.4)
     b.line(poly([(hx, hy + 6), wand], close=False), (255, 146, 186), 2.6)
@@ -164,7 +165,7 @@ def ball(f: Figure, rng: random.Random) -> None:
 
 def ice_cream(f: Figure, _rng: random.Random) -> None:
     b = f.b
-    x, y = 178, 160
+    x, y = 178, 160 + f.reach
     cone = poly([(x - 13, y), (x + 13, y), (x + 1, y + 34)])
     b.blob(cone, (232, 176, 104))
     with b.clip(cone):
@@ -296,13 +297,13 @@ def mix_ink(f: Figure) -> tuple[int, int, int]:
 ACTION: dict[str, Action] = {
     "standing": Action(),
     "waving": Action(hands=((88, 202), (199, 138)), front=hello),
-    "bubbles": Action(hands=((88, 202), (172, 178)), front=bubbles_front, grip=(1,)),
+    "bubbles": Action(hands=((88, 202), (172, 178)), front=bubbles_front, grip=(1,), to_mouth=1),
     "flying": Action(hands=((74, 158), (182, 158)), behind=wings, lift=14),
     "balloon": Action(hands=((88, 202), (188, 172)), behind=balloon_behind),
     "reading": Action(hands=((88, 198), (168, 198)), front=book, grip=(0, 1)),
     "teaching": Action(hands=((88, 202), (190, 170)), behind=board, front=pointer, grip=(1,)),
     "ball": Action(hands=((80, 182), (180, 186)), front=ball, grip=(1,)),
-    "ice_cream": Action(hands=((88, 202), (176, 186)), front=ice_cream, grip=(1,)),
+    "ice_cream": Action(hands=((88, 202), (176, 186)), front=ice_cream, grip=(1,), to_mouth=1),
     "painting": Action(hands=((84, 200), (168, 184)), behind=easel, front=brush_and_palette, grip=(1,)),
     "sleeping": Action(hands=((108, 200), (148, 200)), behind=cushion, front=zzz, grip=(0, 1)),
     "guitar": Action(hands=((100, 196), (184, 172)), front=guitar, grip=(0, 1)),

@@ -45,8 +45,8 @@ def white(b: Brush, _rng: random.Random) -> None:
 
 
 def grass(b: Brush, x: float, y: float, c: RGB) -> None:
-    for dx in (-5, 0, 5):
-        b.line(smooth([(x, y), (x + dx * 0.6, y - 6), (x + dx * 1.5, y - 10 + abs(dx) * 0.4)], close=False), c, 2.2, 0.8)
+    for dx, h in ((-6, 8), (-2.5, 13), (2, 12), (6, 7.5)):
+        b.fill(P(f"M{x + dx * 0.5 - 1.7:.1f} {y:.1f} Q{x + dx * 0.7:.1f} {y - h * 0.6:.1f} {x + dx * 1.5:.1f} {y - h:.1f} Q{x + dx * 0.9 + 1.5:.1f} {y - h * 0.5:.1f} {x + dx * 0.5 + 1.7:.1f} {y:.1f} Z"), c, 0.85)
 
 
 def meadow(b: Brush, rng: random.Random) -> None:
@@ -59,7 +59,7 @@ def meadow(b: Brush, rng: random.Random) -> None:
     b.volume(P("M-20 200 C40 176 110 190 150 192 C200 184 240 190 276 196 V280 H-20 Z"), (126, 198, 104), 0.7)
     for i in range(9):
         x, y = (i * 61 + rng.uniform(0, 26)) % 256, 206 + (i * 17) % 46
-        grass(b, x, y, (86, 164, 80))
+        grass(b, x, y, (98, 178, 84))
     for i in range(7):
         x, y = (i * 83 + 14 + rng.uniform(0, 24)) % 256, 212 + (i * 19) % 38
         c = ((255, 255, 255), (255, 214, 110), (255, 170, 196))[i % 3]
@@ -136,7 +136,7 @@ def forest(b: Brush, rng: random.Random) -> None:
     pine(b, 74 + rng.uniform(-4, 4), 188, 0.9, (88, 160, 118))
     pine(b, 184 + rng.uniform(-4, 4), 188, 0.85, (88, 160, 118))
     for i in range(6):
-        grass(b, (i * 89 + rng.uniform(0, 24)) % 256, 214 + (i * 15) % 36, (88, 150, 84))
+        grass(b, (i * 89 + rng.uniform(0, 24)) % 256, 214 + (i * 15) % 36, (100, 164, 88))
     for x in (40 + rng.uniform(-6, 6), 216 + rng.uniform(-6, 6)):
         b.blob(rrect(x - 4, 230, 8, 13, 3), (255, 244, 226), line=1.2)
         b.blob(P(f"M{x - 12} 232 C{x - 11} 216 {x + 11} 216 {x + 12} 232 C{x + 6} 235 {x - 6} 235 {x - 12} 232 Z"), (236, 92, 84), line=1.3)

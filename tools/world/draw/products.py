@@ -255,7 +255,7 @@ def sticker(b: Brush, item: Product, rng: random.Random) -> None:
 def draw_product(b: Brush, item: Product) -> None:
     backdrop(b, item.background, random.Random(f"place/{item.seed}"))
     rng = random.Random(f"pose/{item.seed}")
-    dx, dy, scale, tilt = rng.uniform(-8, 8), rng.uniform(-4, 4), rng.uniform(0.78, 0.9), rng.uniform(-2, 2)
+    dx, dy, scale, tilt = rng.uniform(-8, 8), rng.uniform(-4, 4), rng.uniform(0.82, 0.95), rng.uniform(-2, 2)
     with b.at(dx, dy, tilt, scale, (128, 150)):
         SHAPES[item.kind](b, BASE[item.color])
     if item.label:

@@ -65,6 +65,11 @@ class Figure:
         self.inner = mix(light(self.color), (255, 158, 168), 0.72)
 
     @property
+    def reach(self) -> float:
+        """How much higher than usual the mouth is (things brought to it follow)."""
+        return max(-36.0, min(0.0, self.rig.mouth[1] - 132))
+
+    @property
     def asleep(self) -> bool:
         return self.action == "sleeping"
 
@@ -240,6 +245,9 @@ def arm(f: Figure, side: int, hand: Point) -> None:
     path.moveTo(sx, sy)
     path.quadTo(mx, my, hx, hy)
     b.limb(path, r.arm_w, f.hand_color or f.color)
+    if hy < sy - 20:  # a raised hand shows its palm
+        palm = mix(light(f.hand_color or f.color), (255, 170, 176), 0.6)
+        b.soft(ellipse(hx, hy, r.arm_w * 0.28), palm, 0.8, 0.9)
 
 
 def paw(f: Figure, hand: Point) -> None:

@@ -62,10 +62,12 @@ def figure(f: Figure, animal: Animal, scene: Scene, nod: float) -> None:
         wear(acc.BACK)
     torso(f, animal)
     wear(acc.BODY)
+    left, right = action.hands
+    hands = (left, (right[0], right[1] + f.reach * action.to_mouth))
     with b.clip(body_path(f.rig)):
-        for side, hand in zip((-1, 1), action.hands, strict=True):
+        for side, hand in zip((-1, 1), hands, strict=True):
             arm_shadow(f, side, hand)
-    for side, hand in zip((-1, 1), action.hands, strict=True):
+    for side, hand in zip((-1, 1), hands, strict=True):
         arm(f, side, hand)
     wear(acc.NECK)
     if scene.action == "sleeping":
@@ -79,4 +81,4 @@ def figure(f: Figure, animal: Animal, scene: Scene, nod: float) -> None:
     if scene.action == "guitar":
         GUITAR_NOTES(f, props())
     for i in action.grip:
-        paw(f, action.hands[i])
+        paw(f, hands[i])
