@@ -405,7 +405,7 @@ ANIMALS_A: dict[str, Animal] = {
     "panda": Animal(back=panda_back, coat=panda_coat, behind=panda_behind, face=panda_face, rig=Rig(brx=41, hrx=56)),
     "elephant": Animal(behind=elephant_behind, face=elephant_face, rig=Rig(hrx=48, brx=42, foot=(18, 11), arm_w=20, eye_dx=25, mouth=(146, 143))),
     "dinosaur": Animal(back=dino_back, coat=dino_coat, behind=dino_behind, face=dino_face, rig=Rig(mouth=(128, 136), eye_dx=29, eye_y=96, arm_w=16)),
-    "frog": Animal(behind=frog_behind, face=frog_face, webbed=True, rig=Rig(hy=112, hry=40, hrx=58, eye_dx=32, eye_y=70, top=47, ear=(136, 70), mouth=(128, 128))),
+    "frog": Animal(behind=frog_behind, face=frog_face, webbed=True, rig=Rig(hy=112, hry=40, hrx=58, eye_dx=32, eye_y=70, top=40, ear=(136, 70), mouth=(128, 128))),
     "duck": Animal(back=duck_back, face=duck_face, webbed=True, rig=Rig(wings=True, hrx=50, brx=40, mouth=(128, 138), arm_w=22)),
     "fox": Animal(back=fox_back, behind=fox_behind, face=fox_face, head=P(FOX_HEAD), rig=Rig(fit=0.96, mouth=(128, 138))),
     "penguin": Animal(back=penguin_back, torso=penguin_torso, face=penguin_face, webbed=True, rig=Rig(wings=True, hrx=52, brx=42, mouth=(128, 132), eye_dx=21)),

@@ -373,7 +373,7 @@ def koala_face(f: Figure) -> None:
 def hedge_back(f: Figure) -> None:
     f.cheek = (255, 120, 130)
     f.hand_color = f.foot_color = mix(PEACH, (214, 160, 120), 0.3)
-    quills = star(128, 188, 58, 21, 0.83, -84)
+    quills = star(128, 184, 55, 21, 0.83, -84)
     f.b.blob(quills, f.color)
 
 
