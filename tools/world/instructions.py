@@ -10,7 +10,6 @@ from .words import ZH_MEASURE, acc_en, color_zh, corner_name, pick, thing_zh
 
 Op = dict[str, Any]
 ZH_GROUND = {
-    "studio": ["柔和的纯色背景", "淡色背景", "柔和的淡色"],
     "white": ["纯白", "白色", "纯白色", "白底", "纯白背景"],
     "meadow": ["草地", "草原", "绿草地"],
     "beach": ["海边", "沙滩", "海滩"],
@@ -28,7 +27,6 @@ ZH_GROUND = {
     "gradient": ["渐变色", "紫色渐变", "渐变"],
 }
 EN_GROUND = {
-    "studio": ["a soft pastel backdrop", "soft pastel"],
     "white": ["pure white", "plain white", "white"],
     "meadow": ["a meadow", "a green meadow", "a grass field"],
     "beach": ["a beach", "the seaside", "the beach"],

@@ -266,7 +266,7 @@ def _apply_scene(s: Scene, op: str, rng: random.Random) -> tuple[Scene, dict[str
         detail = {"op": "recolor", "what": s.accessory, "from": s.accessory_color, "to": color}
         return replace(s, accessory_color=color), detail
     if op == "background":
-        new = _other(rng, BACKGROUNDS, s.background)
+        new = _other(rng, BACKGROUNDS, s.background, "studio")  # which of its tints would be open
         return replace(s, background=new), {"op": op, "from": s.background, "to": new}
     if op == "remove_accessory":
         detail = {"op": op, "accessory": s.accessory, "color": s.accessory_color}
@@ -296,7 +296,7 @@ def _apply_product(p: Product, op: str, rng: random.Random) -> tuple[Product, di
 
 def _edit(rng: random.Random, split: str) -> Edit:
     if split == "heldout":  # a held-out result may start from any picture
-        split = rng.choice(["train", "heldout"])
+        split = "heldout" if rng.random() < 0.25 else "train"
     if rng.random() < 0.55:
         before: Scene | Product = sample_scene(rng, split)
         assert isinstance(before, Scene)
