@@ -1,0 +1,61 @@
+"""The world that inkling's small model learns: cute animals and product shots, drawn."""
+
+from __future__ import annotations
+
+from .language import caption, instruction
+from .render import render, render_edit
+from .spec import (
+    ACCESSORIES,
+    ACCESSORY_COLORS,
+    ACTIONS,
+    ANIMALS,
+    BACKGROUND_NAMES,
+    BACKGROUNDS,
+    COLORS,
+    LABEL_COLORS,
+    LABEL_CORNERS,
+    LABEL_TEXTS,
+    NAMES,
+    PRODUCT_BACKGROUNDS,
+    PRODUCTS,
+    STYLE_TAILS,
+    Edit,
+    Product,
+    Scene,
+    is_heldout,
+    is_heldout_product,
+    item_heldout,
+    sample_edit,
+    sample_product,
+    sample_scene,
+)
+
+__all__ = [
+    "ACCESSORIES",
+    "ACCESSORY_COLORS",
+    "ACTIONS",
+    "ANIMALS",
+    "BACKGROUNDS",
+    "BACKGROUND_NAMES",
+    "COLORS",
+    "LABEL_COLORS",
+    "LABEL_CORNERS",
+    "LABEL_TEXTS",
+    "NAMES",
+    "PRODUCTS",
+    "PRODUCT_BACKGROUNDS",
+    "STYLE_TAILS",
+    "Edit",
+    "Product",
+    "Scene",
+    "caption",
+    "instruction",
+    "is_heldout",
+    "is_heldout_product",
+    "item_heldout",
+    "render",
+    "render_edit",
+    "sample_edit",
+    "sample_product",
+    "sample_scene",
+]

@@ -1,0 +1,1 @@
+"""The pictures themselves: brush, palette, animals, accessories, props, places, products."""
