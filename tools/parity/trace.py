@@ -252,6 +252,48 @@ class PipelineTrace:
         self.rec.add("timesteps", self.pipe.scheduler.timesteps)
 
 
+class BatchTrace:
+    """Per-image inputs and results of a run with several prompts; names end in the image number."""
+
+    def __init__(self, pipe, recorder):
+        self.pipe, self.rec = pipe, recorder
+        self.open = contextlib.ExitStack()
+        self.steps = self.prompts = self.texts = 0
+
+    def each(self, name, tensor):
+        for i, item in enumerate(tensor):
+            self.rec.add(f"{name}.{i}", item)
+
+    def __enter__(self):
+        def wrap(owner, name, report):
+            self.open.callback(_Wrapped(owner, name, report).close)
+
+        def after_text(result, *args, input_ids, attention_mask, **kwargs):
+            self.lengths = [int(n) - 34 for n in attention_mask.sum(dim=1)]
+            prefix = "negative_" if self.texts else ""
+            self.each(prefix + "input_ids", [ids[mask.bool()] for ids, mask in zip(input_ids, attention_mask)])
+            self.texts += 1
+
+        def after_prompt(result, *args, **kwargs):
+            prefix = "negative_" if self.prompts else ""
+            self.each(prefix + "prompt_embeds", [e[:n] for e, n in zip(result[0], self.lengths)])
+            self.prompts += 1
+
+        def after_step(result, noise_pred, *args, **kwargs):
+            self.each(f"noise_pred.{self.steps}", noise_pred)
+            self.each(f"latents.{self.steps}", _first(result))
+            self.steps += 1
+
+        wrap(self.pipe.text_encoder, "forward", after_text)
+        wrap(self.pipe, "encode_prompt", after_prompt)
+        wrap(self.pipe, "prepare_latents", lambda result, *a, **k: self.each("noise", result))
+        wrap(self.pipe.scheduler, "step", after_step)
+        return self
+
+    def __exit__(self, *exc):
+        self.open.close()
+
+
 def trace_transformer(model, rec, hook, active):
     """Registers the hooks of one transformer forward; `hook(module, function)` keeps the handles."""
 
