@@ -46,8 +46,9 @@ def picture(width, height, seed):
 class Context:
     """Where the files of a run go, and the components already loaded."""
 
-    def __init__(self, root):
+    def __init__(self, root, pictures=True):
         self.root = Path(root)
+        self.pictures = pictures  # also write results as PNG
         self.cache = {}
 
     def folder(self, case):
@@ -177,7 +178,8 @@ def run_pipeline(context, case, pipe, recorder):
         image = pipe(**arguments).images[0]
         trace.finish()
     recorder.add("image", np.asarray(image))
-    image.save(context.folder(case) / "image.png")
+    if context.pictures:
+        image.save(context.folder(case) / "image.png")
 
 
 def base_case(name, checkpoint, **values):
@@ -228,10 +230,10 @@ def edit(name, sizes, checkpoint="edit2509", keep=None, **values):
 
 def heavy(name):
     """Drops the vision and VAE-encoder interiors, which are large for pictures of the real size."""
-    return not (name.startswith(("vae.encoder.", "visual.blocks", "vae_image")) and not name.startswith("vae.encoder.input"))
+    return not name.startswith(("vae.encoder.", "visual.blocks", "vae_image"))
 
 
-def batch(name, prompts, checkpoint="t2i", **values):
+def batch(name, prompts, checkpoint="t2i", keep=None, **values):
     """Several prompts in one call with one generator each; per-image results carry the image number as suffix."""
 
     def run(context):
@@ -255,8 +257,9 @@ def batch(name, prompts, checkpoint="t2i", **values):
         recorder.add("sigmas", pipe.scheduler.sigmas)
         for i, image in enumerate(images):
             recorder.add(f"image.{i}", np.asarray(image))
-            image.save(context.folder(case) / f"image_{i}.png")
-        write_case(context, case, recorder)
+            if context.pictures:
+                image.save(context.folder(case) / f"image_{i}.png")
+        write_case(context, case, recorder, keep)
 
     return name, run
 
@@ -304,7 +307,7 @@ def with_files(name, write, checkpoint="t2i", pictures=None, **values):
         entries = {k: relative(v) for k, v in entries.items()}
         for lora in entries.get("loras", []):
             lora["path"] = relative(lora["path"])
-        local = Context(context.root)
+        local = Context(context.root, context.pictures)
         local.cache[checkpoint] = pipe
         arguments = (name, pictures) if pictures else (name,)
         maker(*arguments, checkpoint=checkpoint, **{**values, **entries})[1](local)
@@ -352,13 +355,12 @@ def _library_lora_output(pipe, path, strength):
     return result
 
 
-def write_single(folder, pipe, together=False, dtype=torch.bfloat16):
+def write_single(folder, pipe, together=False, dtype=torch.bfloat16, name="t2i", lm_head=True):
     """ComfyUI-style files with new weights for all three models."""
-    name = "t2i"
     parts = {k: fresh_component(name, k, 100, dtype) for k in ("transformer", "text_encoder", "vae")}
     states = {
         "transformer": parts["transformer"].state_dict(),
-        "text_encoder": formats.text_encoder_state(parts["text_encoder"]),
+        "text_encoder": formats.text_encoder_state(parts["text_encoder"], lm_head),
         "vae": formats.wan_state(parts["vae"]),
     }
     replace_state(pipe.transformer, parts["transformer"].state_dict())
@@ -374,9 +376,30 @@ def write_single(folder, pipe, together=False, dtype=torch.bfloat16):
     return {part: folder / f"{part}.safetensors" for part in states}
 
 
-def write_marked(folder, pipe):
+def write_fp8(part, style):
+    """One model as a ComfyUI fp8 file; the outer matrices of the transformer stay in bf16."""
+
+    def keep(name):
+        return part == "transformer" and not name.startswith("transformer_blocks.") or "embed_tokens" in name
+
+    def write(folder, pipe):
+        model = fresh_component("t2i", part, 105)
+        state = model.state_dict() if part == "transformer" else formats.text_encoder_state(model)
+        tensors, metadata, values = formats.fp8_state(state, style, keep)
+        path = folder / f"{part}.safetensors"
+        formats.save_state(path, tensors, metadata=metadata)
+        if part == "transformer":
+            replace_state(pipe.transformer, values)
+        else:
+            load_text(pipe.text_encoder, values)
+        return {part: path}
+
+    return write
+
+
+def write_marked(folder, pipe, name="edit2509"):
     """An Edit-2511 single file, recognised by its marker tensor only: the checkpoint's own config has no flag."""
-    model = fresh_component("edit2509", "transformer", 101, torch.bfloat16, zero_cond_t=True)
+    model = fresh_component(name, "transformer", 101, torch.bfloat16, zero_cond_t=True)
     state = {**model.state_dict(), formats.ZERO_COND_MARKER: torch.zeros(0, dtype=torch.bfloat16)}
     path = folder / "dit.safetensors"
     formats.save_state(path, state)
@@ -400,9 +423,9 @@ def _dynamic_mix(name, tensor):
     return kinds[sum(name.encode()) % len(kinds)]
 
 
-def write_gguf_dit(choose, **options):
+def write_gguf_dit(choose, name="t2i", **options):
     def write(folder, pipe):
-        model = fresh_component("t2i", "transformer", 102)
+        model = fresh_component(name, "transformer", 102)
         path = folder / "dit.gguf"
         replace_state(pipe.transformer, formats.dit_gguf(path, model, choose, **options))
         return {"transformer": path}
@@ -410,9 +433,9 @@ def write_gguf_dit(choose, **options):
     return write
 
 
-def write_gguf_text(choose, **options):
+def write_gguf_text(choose, name="t2i", **options):
     def write(folder, pipe):
-        model = fresh_component("t2i", "text_encoder", 103)
+        model = fresh_component(name, "text_encoder", 103)
         path = folder / "text.gguf"
         load_text(pipe.text_encoder, formats.text_gguf(path, model, choose, tiny_tokenizer.TinyTokenizer(), **options))
         return {"text_encoder": path}
@@ -420,26 +443,26 @@ def write_gguf_text(choose, **options):
     return write
 
 
-def write_gguf_vision(fused):
+def write_gguf_vision(fused, name="edit2509", lm_head=True):
     def write(folder, pipe):
         T = formats.TYPES
         choose = lambda name, tensor: T.F32 if tensor.dim() < 2 else T.F16  # noqa: E731
-        model = fresh_component("edit2509", "text_encoder", 104)
+        model = fresh_component(name, "text_encoder", 104)
         text, vision = folder / "text.gguf", folder / "mmproj.gguf"
-        load_text(pipe.text_encoder, formats.text_gguf(text, model, choose, tiny_tokenizer.TinyTokenizer()))
+        load_text(pipe.text_encoder, formats.text_gguf(text, model, choose, tiny_tokenizer.TinyTokenizer(), lm_head))
         load_text(pipe.text_encoder, formats.mmproj_gguf(vision, model, choose, fused))
         return {"text_encoder": text, "mmproj": vision}
 
     return write
 
 
-def gguf_tensors(name):
+def gguf_tensors(name, **size):
     """Dequantisation only: every tensor of the file against its fp32 values."""
 
     def run(context):
         case, recorder = {"name": name, "task": "gguf_tensors"}, Recorder()
         path = context.folder(case) / "tensors.gguf"
-        for key, value in formats.raw_gguf(path).items():
+        for key, value in formats.raw_gguf(path, **size).items():
             recorder.add(key, value)
         case["file"] = str(path.relative_to(context.root))
         write_case(context, case, recorder)
@@ -487,17 +510,18 @@ def tiled(name, tile, stride, **values):
     def run(context):
         pipe = context.pipeline("t2i", fresh=True)
         pipe.vae.enable_tiling(tile, tile, stride, stride)
-        local = Context(context.root)
+        local = Context(context.root, context.pictures)
         local.cache["t2i"] = pipe
         generate(name, vae_tiling={"tile": tile, "stride": stride}, **values)[1](local)
 
     return name, run
 
 
-LAYERED = {
-    **checkpoints.SPECS["t2i"],
-    "dit": {**checkpoints.SPECS["t2i"]["dit"], "use_additional_t_cond": True, "use_layer3d_rope": True},
-}
+def layered(checkpoint, **values):
+    spec = checkpoints.SPECS[checkpoint]
+    return {**spec, "dit": {**spec["dit"], "use_additional_t_cond": True, "use_layer3d_rope": True, **values}}
+
+
 F32 = lambda name, tensor: formats.TYPES.F32  # noqa: E731
 Q8 = lambda name, tensor: formats.TYPES.F32 if tensor.dim() < 2 else formats.TYPES.Q8_0  # noqa: E731
 
@@ -513,6 +537,7 @@ CASES = dict(
         batch("t2i_batch", ["a red circle", "两只黄色的小鸭子 swim on a quiet lake", "x"]),
         batch("t2i_batch_cfg", ["a red circle", PROMPT], negative_prompt=" ", true_cfg_scale=4.0, width=48),
         generate("lightning", checkpoint="t2i-lightning", steps=4),
+        generate("t2i_sharded", checkpoint="t2i-sharded"),
         tiled("t2i_tiled", 64, 48, width=160, height=112),
         edit("edit2509_1ref", [(123, 77)]),
         edit("edit2509_2ref", [(123, 77), (64, 150)], seed=3, width=112, height=48),
@@ -530,6 +555,10 @@ CASES = dict(
         with_files("single_file", write_single),
         with_files("single_file_all_in_one", lambda folder, pipe: write_single(folder, pipe, together=True)),
         with_files("single_file_marker", write_marked, checkpoint="edit2509", pictures=[(123, 77)]),
+        with_files("fp8_plain", write_fp8("transformer", "plain")),
+        with_files("fp8_scaled", write_fp8("transformer", "scaled")),
+        with_files("fp8_new", write_fp8("transformer", "new")),
+        with_files("fp8_text_scaled", write_fp8("text_encoder", "scaled-input")),
         gguf_tensors("gguf_tensors"),
         with_files("gguf_dit_f32", write_gguf_dit(F32)),
         with_files("gguf_dit_q8_0", write_gguf_dit(_published_mix)),
@@ -540,7 +569,53 @@ CASES = dict(
         with_files("gguf_text_no_head", write_gguf_text(F32, lm_head=False)),
         with_files("gguf_vision", write_gguf_vision(False), checkpoint="edit2509", pictures=[(123, 77)]),
         with_files("gguf_vision_fused", write_gguf_vision(True), checkpoint="edit2509", pictures=[(123, 77)]),
-        transformer_only("layered_dit", [(1, 3, 5)] * 3 + [(1, 3, 5)], LAYERED, additional=0),
-        transformer_only("layered_dit_tall", [(1, 6, 2)] * 5 + [(1, 6, 2)], LAYERED, additional=0, text_tokens=3),
+        transformer_only("layered_dit", [(1, 3, 5)] * 3 + [(1, 3, 5)], layered("t2i"), additional=0),
+        transformer_only("layered_dit_tall", [(1, 6, 2)] * 5 + [(1, 6, 2)], layered("t2i"), additional=0, text_tokens=3),
+    ]
+)  # fmt: skip
+
+
+def compact(name):
+    """The tensors kept in the committed fixtures: every stage's result, few interiors."""
+    dropped = ("visual.pixel_values", "vl_image", "vae_image", "vae.encoder.input", "vae.encoder.down_blocks",
+               "vae.encoder.conv_in", "vae.decoder.up_blocks.1", "vae.decoder.up_blocks.2", "vae.decoder.up_blocks.3",
+               "vae.decoder.conv_out", "transformer.norm_out", "noise_pred_", "vl_resized.1")  # fmt: skip
+    return not name.startswith(dropped)
+
+
+def results(name):
+    """Only what shows that a file was read correctly."""
+    return name.startswith(("noise", "latents", "prompt_embeds", "image", "input_ids", "vae.decoder.output"))
+
+
+SMALL = {"width": 80, "height": 48, "vae_area": 64 * 64, "vl_area": 120 * 120, "steps": 2}
+FIXTURES = dict(
+    [
+        generate("t2i_plain", checkpoint="small-t2i", width=48, height=32, steps=2, prompt="a red 小熊猫",
+                 keep=compact),
+        generate("t2i_cfg", checkpoint="small-t2i", width=80, height=48, negative_prompt=" ", true_cfg_scale=4.0,
+                 keep=compact),
+        batch("t2i_batch", ["a red circle", "两只黄色的小鸭子 swim on a quiet lake"], checkpoint="small-t2i", width=48,
+              height=32, keep=results),
+        edit("edit_2ref", [(61, 39), (25, 45)], checkpoint="small-edit", keep=compact, **SMALL),
+        with_files("edit_marker", lambda folder, pipe: write_marked(folder, pipe, "small-edit"),
+                   checkpoint="small-edit", pictures=[(39, 61)], keep=results, **SMALL),
+        lora("lora_kohya", "kohya", 2, 1, 0.8, torch.bfloat16, checkpoint="small-t2i", width=32, height=48,
+             keep=results),
+        lora("lora_lightning", "lightning", 4, 2, 1.0, torch.bfloat16, top=False, checkpoint="small-t2i-lightning",
+             steps=4, width=32, height=48, keep=results),
+        with_files("single_file", lambda folder, pipe: write_single(folder, pipe, True, name="small-t2i", lm_head=False),
+                   checkpoint="small-t2i", width=32, height=48, keep=results),
+        with_files("gguf_dit", write_gguf_dit(_dynamic_mix, "small-t2i", prefix="model.diffusion_model.",
+                                              architecture=False,
+                                              reshaped={"transformer_blocks.0.img_mlp.net.2.weight": 64}),
+                   checkpoint="small-t2i", width=32, height=48, keep=results),
+        with_files("gguf_text", write_gguf_text(Q8, "small-t2i", lm_head=False), checkpoint="small-t2i", width=32,
+                   height=48, keep=results),
+        with_files("gguf_vision", write_gguf_vision(False, "small-edit", lm_head=False), checkpoint="small-edit",
+                   pictures=[(61, 39)], keep=results, **SMALL),
+        gguf_tensors("gguf_tensors", rows=2, columns=256),
+        transformer_only("layered_dit", [(1, 3, 5)] * 3 + [(1, 3, 5)], layered("small-t2i", num_layers=1),
+                         additional=0),
     ]
 )  # fmt: skip

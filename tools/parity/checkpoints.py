@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import shutil
 import zlib
 from pathlib import Path
@@ -74,6 +73,30 @@ SPECS = {
         "vision": {"depth": 2, "hidden_size": 32, "num_heads": 2, "intermediate_size": 44, "fullatt": [1]},
         "vae": {"base_dim": 8},
         "tokenizer": "fast-string-merges",
+        "text_config": "nested",
+    },
+    # The committed fixtures: as small as the layouts allow.
+    "small-t2i": {
+        "pipeline": "QwenImagePipeline",
+        "dtype": "bfloat16",
+        "dit": {"num_layers": 2, "attention_head_dim": 16, "num_attention_heads": 2, "axes_dims_rope": (8, 4, 4)},
+        "text": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+                 "num_key_value_heads": 1, "mrope": [2, 3, 3]},
+        "vision": {"depth": 1, "hidden_size": 16, "num_heads": 1, "intermediate_size": 20, "fullatt": [0]},
+        "vae": {"base_dim": 4, "dim_mult": [1, 2, 2, 2]},
+        "tokenizer": "classic",
+        "text_config": "flat",
+    },
+    "small-edit": {
+        "pipeline": "QwenImageEditPlusPipeline",
+        "dtype": "bfloat16",
+        "dit": {"num_layers": 2, "attention_head_dim": 16, "num_attention_heads": 2, "axes_dims_rope": (4, 6, 6)},
+        "text": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+                 "num_key_value_heads": 2, "mrope": [1, 1, 2]},
+        "vision": {"depth": 4, "hidden_size": 32, "num_heads": 2, "intermediate_size": 44, "fullatt": [1, 3]},
+        "vae": {"base_dim": 4, "dim_mult": [1, 2, 2, 2]},
+        "vae_of": "small-t2i",
+        "tokenizer": "fast",
         "text_config": "nested",
     },
 }  # fmt: skip
@@ -192,6 +215,11 @@ def _write_json(path, document):
     path.write_text(json.dumps(document, indent=2) + "\n")
 
 
+def _write_scheduler(folder, values):
+    head = {"_class_name": "FlowMatchEulerDiscreteScheduler", "_diffusers_version": "0.35.0"}
+    _write_json(folder / "scheduler" / "scheduler_config.json", {**head, **values})
+
+
 def _save_tokenizer(tokens, style, folder):
     if style == "classic":
         tokens.save_classic(folder)
@@ -199,8 +227,10 @@ def _save_tokenizer(tokens, style, folder):
         tokens.save_fast(folder, string_merges=style == "fast-string-merges")
 
 
-def _save_processor(spec, tokens, folder):
-    _save_tokenizer(tokens, spec["tokenizer"], folder)
+def _save_processor(spec, folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (folder.parent / "tokenizer").iterdir():
+        (folder / path.name).symlink_to(Path("..") / "tokenizer" / path.name)
     image = {k: v for k, v in PREPROCESSOR.items() if not k.endswith("pixels")}
     if spec["text_config"] == "flat":
         _write_json(folder / "preprocessor_config.json", {
@@ -225,22 +255,27 @@ def write(name, root):
     folder = Path(root) / "checkpoints" / name
     if (folder / "model_index.json").exists():
         return folder
-    if name == "t2i-lightning":
-        return _write_variant(name, root, "t2i", LIGHTNING_SCHEDULER)
+    if name.endswith("-sharded"):
+        return _write_sharded(name, root, name.removesuffix("-sharded"))
+    if name.endswith("-lightning"):
+        return _write_variant(name, root, name.removesuffix("-lightning"), LIGHTNING_SCHEDULER)
     spec = SPECS[name]
     seed = zlib.crc32(name.encode())
     dtype = getattr(torch, spec["dtype"])
     tokens = tiny_tokenizer.TinyTokenizer()
 
     build_transformer(spec, seed, dtype).save_pretrained(folder / "transformer")
-    build_vae(spec, seed, dtype).save_pretrained(folder / "vae")
+    if "vae_of" in spec:
+        write(spec["vae_of"], root)
+        _link(folder, "vae", spec["vae_of"])
+    else:
+        build_vae(spec, seed, dtype).save_pretrained(folder / "vae")
     build_text_encoder(spec, tokens, seed, dtype).save_pretrained(folder / "text_encoder")
     (folder / "text_encoder" / "generation_config.json").unlink(missing_ok=True)
     if spec["text_config"] == "flat":
         _write_json(folder / "text_encoder" / "config.json", flat_text_config(spec, tokens, spec["dtype"]))
     _save_tokenizer(tokens, spec["tokenizer"], folder / "tokenizer")
-    _write_json(folder / "scheduler" / "scheduler_config.json",
-                {"_class_name": "FlowMatchEulerDiscreteScheduler", "_diffusers_version": "0.35.0", **SCHEDULER})  # fmt: skip
+    _write_scheduler(folder, SCHEDULER)
     index = {
         "_class_name": spec["pipeline"],
         "_diffusers_version": "0.35.0",
@@ -252,27 +287,47 @@ def write(name, root):
     }
     if spec["pipeline"] != "QwenImagePipeline":
         index["processor"] = ["transformers", "Qwen2VLProcessor"]
-        _save_processor(spec, tokens, folder / "processor")
+        _save_processor(spec, folder / "processor")
     for path in folder.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() else 0o644)
     _write_json(folder / "model_index.json", index)
     return folder
 
 
+def _link(folder, part, other):
+    """`folder`/`part` as a relative link to the same part of another checkpoint."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / part).is_symlink():
+        (folder / part).symlink_to(Path("..") / other / part)
+
+
 def _write_variant(name, root, base, scheduler):
-    """The same weights with another schedule; files are hard links where the file system allows it."""
+    """The same weights with another schedule."""
     source, folder = write(base, root), Path(root) / "checkpoints" / name
+    for entry in source.iterdir():
+        if entry.is_dir() and entry.name != "scheduler":
+            _link(folder, entry.name, base)
+    _write_scheduler(folder, scheduler)
+    shutil.copy2(source / "model_index.json", folder)
+    return folder
 
-    def link(a, b):
-        try:
-            os.link(a, b)
-        except OSError:
-            shutil.copy2(a, b)
 
-    shutil.copytree(source, folder, copy_function=link, dirs_exist_ok=True)
-    config = folder / "scheduler" / "scheduler_config.json"
-    config.unlink()
-    _write_json(config, {"_class_name": "FlowMatchEulerDiscreteScheduler", "_diffusers_version": "0.35.0", **scheduler})
+def _write_sharded(name, root, base):
+    """The same weights split into several files with an index, as the large models are published."""
+    source, folder = write(base, root), Path(root) / "checkpoints" / name
+    _, components = load(source)
+    for entry in source.iterdir():
+        if entry.is_dir() and entry.name not in ("transformer", "text_encoder"):
+            _link(folder, entry.name, base)
+    for part in ("transformer", "text_encoder"):
+        components[part].to(torch.bfloat16).save_pretrained(folder / part, max_shard_size="150KB")
+        shutil.copy2(source / part / "config.json", folder / part / "config.json")
+    (folder / "text_encoder" / "generation_config.json").unlink(missing_ok=True)
+    for path in folder.rglob("*.safetensors"):
+        if path.parent.parent == folder and not path.parent.is_symlink():
+            path.chmod(0o644)
+    shutil.copy2(source / "model_index.json", folder)
     return folder
 
 

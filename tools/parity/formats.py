@@ -69,6 +69,41 @@ def save_state(path, state, prefix="", dtype=None, metadata=None):
     return tensors
 
 
+def fp8_state(state, style, keep=lambda name: False):
+    """ComfyUI's fp8 layouts for the 2-D weights; returns (tensors of the file, metadata, values a reader obtains).
+
+    plain: a cast without scales; scaled: `scale_weight` beside each weight and the `scaled_fp8` marker; scaled-input: the
+    same with `scale_input`, which only matters for fp8 products; new: `weight_scale` and a JSON `comfy_quant` tensor, also
+    announced in the metadata.
+    """
+    out, values, layers = {}, {}, {}
+    for name, tensor in state.items():
+        tensor = tensor.float()
+        if tensor.dim() != 2 or keep(name):
+            out[name] = tensor.to(torch.bfloat16)
+            values[name] = out[name].float()
+            continue
+        module = name.removesuffix(".weight")
+        scale = torch.tensor(1.0) if style == "plain" else tensor.abs().max() / 448
+        out[name] = (tensor / scale).to(torch.float8_e4m3fn)
+        values[name] = out[name].float() * scale
+        if style.startswith("scaled"):
+            out[f"{module}.scale_weight"] = scale.float()
+            if style == "scaled-input":
+                out[f"{module}.scale_input"] = torch.tensor(0.125)
+        elif style == "new":
+            out[f"{module}.weight_scale"] = scale.float()
+            quant = json.dumps({"format": "float8_e4m3fn"}).encode()
+            out[f"{module}.comfy_quant"] = torch.frombuffer(bytearray(quant), dtype=torch.uint8)
+            layers[module] = {"format": "float8_e4m3fn"}
+    metadata = None
+    if style.startswith("scaled"):
+        out["scaled_fp8"] = torch.zeros(0 if style == "scaled" else 2, dtype=torch.float8_e4m3fn)
+    elif style == "new":
+        metadata = {"_quantization_metadata": json.dumps({"format_version": "1.0", "layers": layers})}
+    return out, metadata, values
+
+
 ALL_IN_ONE = {"transformer": "model.diffusion_model.", "text_encoder": "text_encoders.qwen25_7b.transformer.",
               "vae": "vae."}  # fmt: skip
 ZERO_COND_MARKER = "__index_timestep_zero__"
@@ -313,7 +348,7 @@ def save_lora(path, pairs, style, alpha=None):
         if alpha is not None:
             state[f"{stem}.alpha"] = torch.tensor(float(alpha))
     if style == "kohya":
-        metadata["ss_network_args"] = json.dumps({})
+        metadata = {"ss_network_args": json.dumps({})}  # one key only: the writer keeps no order
     save_file(state, path, metadata=metadata)
 
 

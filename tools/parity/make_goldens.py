@@ -14,6 +14,7 @@ def main():
     parser.add_argument("outdir")
     parser.add_argument("--case", nargs="+", metavar="NAME", help="only these cases")
     parser.add_argument("--list", action="store_true", help="print the case names and stop")
+    parser.add_argument("--fixtures", action="store_true", help="the small committed set instead, with its vectors")
     arguments = parser.parse_args()
 
     torch.set_num_threads(1)
@@ -30,14 +31,19 @@ def main():
 
     import cases
 
+    selection = cases.FIXTURES if arguments.fixtures else cases.CASES
     if arguments.list:
-        print("\n".join(cases.CASES))
+        print("\n".join(selection))
         return
-    context = cases.Context(arguments.outdir)
-    for name in arguments.case or cases.CASES:
+    context = cases.Context(arguments.outdir, pictures=not arguments.fixtures)
+    for name in arguments.case or selection:
         start = time.time()
-        cases.CASES[name](context)
+        selection[name](context)
         print(f"{name}: {time.time() - start:.1f} s", flush=True)
+    if arguments.fixtures and not arguments.case:
+        import make_vectors
+
+        make_vectors.write_small(context.root / "vectors", context.root / "checkpoints" / "small-t2i" / "tokenizer")
 
 
 if __name__ == "__main__":
