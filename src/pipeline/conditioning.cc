@@ -1,0 +1,194 @@
+#include "pipeline/conditioning.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/rng.h"
+#include "diffusion/latents.h"
+#include "formats/resample.h"
+#include "pipeline/geometry.h"
+#include "pipeline/picture.h"
+#include "pipeline/style.h"
+
+namespace inkling {
+
+namespace {
+
+constexpr int kLightningSteps = 8;
+// An edit that keeps the geometry works on the input's own pixels up to this many times the model's reference area.
+constexpr double kLargestOwnArea = 1.75;
+
+PictureSize size_of(const Image& image) { return {image.width, image.height}; }
+
+Image resized(const Image& image, PictureSize size, ResampleFilter filter) {
+  if (size_of(image) == size) return image;
+  return resample(image, static_cast<int>(size.width), static_cast<int>(size.height), filter);
+}
+
+class Preparation {
+ public:
+  Preparation(const Request& request, const ModelTraits& model, const Tokenizer& tokenizer)
+      : request_(request), model_(model), tokenizer_(tokenizer) {}
+
+  PreparedRequest operator()() {
+    check_task();
+    if (request_.images.empty()) {
+      generate_size();
+    } else {
+      prepare_pictures();
+    }
+    prepare_prompts();
+    prepare_schedule();
+    draw_noise_of_batch();
+    return std::move(result_);
+  }
+
+ private:
+  bool edits() const { return !request_.images.empty(); }
+  Job& job() { return result_.job; }
+  int64_t vae_area() const {
+    return request_.vae_area > 0 ? request_.vae_area : model_.defaults.vae_reference_area > 0 ? model_.defaults.vae_reference_area : kVaeArea;
+  }
+
+  void check_task() const {
+    if (model_.kind == PipelineKind::layered) throw ArgumentError("model: layered generation is not offered by this command");
+    if (edits() && model_.kind == PipelineKind::generate)
+      throw ArgumentError("model: this model draws from text only; to edit a picture, use a Qwen-Image-Edit model");
+    if (model_.kind == PipelineKind::edit && request_.images.size() > 1)
+      throw ArgumentError("image: this model takes one picture, got {}", request_.images.size());
+  }
+
+  void generate_size() {
+    const auto pick = [](int asked, int64_t preset) { return asked > 0 ? asked : preset > 0 ? static_cast<int>(preset) : 1024; };
+    job().width = pick(request_.width, model_.defaults.width);
+    job().height = pick(request_.height, model_.defaults.height);
+  }
+
+  // --- pictures of an edit ---------------------------------------------------------------------------------------
+  void prepare_pictures() {
+    const bool own_geometry = request_.geometry == Geometry::keep && request_.width == 0;
+    for (size_t i = 0; i < request_.images.size(); ++i) {
+      const Image& image = request_.images[i];
+      if (image.width < 16 || image.height < 16)
+        throw ArgumentError("image: {}x{} is too small; both sides need at least 16 pixels", image.width, image.height);
+      add_vision_input(image);
+      if (own_geometry && i == 0)
+        add_own_size_reference(image);
+      else
+        add_reference(resized(image, reference_size(image), ResampleFilter::lanczos));
+    }
+    if (own_geometry) return;
+    const PictureSize size = request_.width > 0 ? floor_to_tokens({request_.width, request_.height})
+                                                : floor_to_tokens(size_of_area(vae_area(), size_of(request_.images.back()).ratio()));
+    job().width = static_cast<int>(size.width);
+    job().height = static_cast<int>(size.height);
+  }
+
+  PictureSize reference_size(const Image& image) const { return size_of_area(vae_area(), size_of(image).ratio()); }
+
+  // The reference on the input's own pixel grid, so that nothing shifts: padded, never scaled, unless it is too large.
+  void add_own_size_reference(const Image& image) {
+    Image own = image;
+    const double limit = kLargestOwnArea * static_cast<double>(vae_area());
+    if (static_cast<double>(size_of(image).pixels()) > limit) {
+      const double shrink = std::sqrt(static_cast<double>(vae_area()) / static_cast<double>(size_of(image).pixels()));
+      const auto side = [&](int length) { return std::max<int64_t>(16, std::llround(length * shrink)); };
+      own = resized(image, {side(image.width), side(image.height)}, ResampleFilter::lanczos);
+      result_.notes.push_back(fmt::format("the picture is larger than the model works on: edited at {}x{}, then enlarged to {}x{}", own.width,
+                                          own.height, image.width, image.height));
+    }
+    result_.crop_width = own.width;
+    result_.crop_height = own.height;
+    own = pad_to_multiple(own, static_cast<int>(kPixelsPerToken));
+    job().width = own.width;
+    job().height = own.height;
+    add_reference(own);
+  }
+
+  void add_reference(const Image& image) { job().references.push_back(to_tensor(image)); }
+
+  // What the vision tower sees: Lanczos to its area, then bicubic to whole merge units.
+  void add_vision_input(const Image& image) {
+    const bool first_edition = model_.kind == PipelineKind::edit;
+    const int64_t area = request_.vl_area > 0                            ? request_.vl_area
+                         : model_.defaults.vision_reference_area > 0 ? model_.defaults.vision_reference_area
+                         : first_edition                                 ? vae_area()
+                                                                         : kVisionArea;
+    const PictureSize first = size_of_area(area, size_of(image).ratio());
+    const PictureSize second = smart_resize(first, {28, model_.processor.min_pixels, model_.processor.max_pixels});
+    const Image seen = resized(resized(image, first, ResampleFilter::lanczos), second, ResampleFilter::bicubic);
+    job().vision.push_back(make_patches(seen, VisionConfig{}, model_.processor));
+  }
+
+  // --- text ---------------------------------------------------------------------------------------------------------
+  void prepare_prompts() {
+    result_.prompt = apply_style(request_.prompt, request_.style);
+    bool truncated = false;
+    job().positive = encode(result_.prompt, &truncated);
+    if (truncated) result_.notes.push_back("the prompt is longer than 512 tokens and was cut");
+    const float preset = model_.distilled ? 1.f : model_.defaults.cfg_scale.value_or(4.f);
+    job().cfg_scale = request_.cfg_scale >= 0 ? request_.cfg_scale : preset;
+    // " " is the negative prompt that the model's authors recommend; the reference pipeline switches guidance off without one.
+    if (job().cfg_scale > 1.f) job().negative = encode(request_.negative_prompt.value_or(" "), nullptr);
+    else job().cfg_scale = 1.f;
+  }
+
+  EncodedPrompt encode(const std::string& text, bool* truncated) const {
+    if (!edits()) return encode_generate_prompt(tokenizer_, text, {}, truncated);
+    std::vector<int64_t> tokens;
+    for (const VisionInput& v : job_vision()) tokens.push_back(v.height * v.width / 4);
+    return encode_edit_prompt(tokenizer_, text, tokens, model_.kind == PipelineKind::edit_plus);
+  }
+  const std::vector<VisionInput>& job_vision() const { return result_.job.vision; }
+
+  // --- schedule and noise ---------------------------------------------------------------------------------------------
+  void prepare_schedule() {
+    const bool lightning = request_.schedule == ScheduleKind::lightning || (request_.schedule == ScheduleKind::automatic && model_.distilled);
+    const int own_steps = model_.defaults.steps > 0 ? static_cast<int>(model_.defaults.steps) : edits() ? 40 : 50;
+    const int steps = request_.steps > 0 ? request_.steps : lightning ? kLightningSteps : own_steps;
+    job().schedule = make_schedule(lightning ? FlowMatchConfig::lightning() : model_.scheduler, steps, tokens());
+    if (request_.vae_tiling) job().tiling = Tiling{};
+  }
+
+  int64_t tokens() const {
+    const Job& j = result_.job;
+    return j.width / kPixelsPerToken * (j.height / kPixelsPerToken);
+  }
+
+  void draw_noise_of_batch() {
+    for (int i = 0; i < request_.batch; ++i) {
+      const int64_t seed = request_.seed + i;
+      result_.seeds.push_back(seed);
+      std::unique_ptr<NormalGenerator> generator;
+      if (request_.rng == RngKind::cpu)
+        generator = std::make_unique<TorchCpuGenerator>(static_cast<uint64_t>(seed));
+      else
+        generator = std::make_unique<PhiloxGenerator>(static_cast<uint64_t>(seed));
+      job().noise.push_back(draw_noise(*generator, job().height, job().width, model_.latent_channels));
+    }
+  }
+
+  const Request& request_;
+  const ModelTraits& model_;
+  const Tokenizer& tokenizer_;
+  PreparedRequest result_;
+};
+
+}  // namespace
+
+PreparedRequest prepare_request(const Request& request, const ModelTraits& model, const Tokenizer& tokenizer) {
+  return Preparation(request, model, tokenizer)();
+}
+
+Image finish_picture(const Request& request, const PreparedRequest& prepared, Image decoded) {
+  if (prepared.crop_width > 0) {
+    decoded = crop(decoded, prepared.crop_width, prepared.crop_height);
+    decoded = resized(decoded, size_of(request.images.front()), ResampleFilter::lanczos);
+  }
+  if (!request.mask) return decoded;
+  const Image& original = request.images.front();
+  return composite(original, resized(decoded, size_of(original), ResampleFilter::lanczos), *request.mask);
+}
+
+}  // namespace inkling
