@@ -30,21 +30,22 @@ struct ImageLimits {
   int max_side = 32768;
 };
 
-enum class ImageFormat { png, jpeg, webp };
-
 // Decodes to RGB. EXIF orientation applied, an embedded ICC profile converted to sRGB, CMYK/grey/palette/16-bit
 // converted, alpha flattened over white, animations refused. Throws ArgumentError with a sentence that says what
 // is wrong (`name` stands in it).
 Image decode_image(std::span<const std::byte> bytes, const std::string& name, const ImageLimits& limits = {});
 Image read_image(const std::filesystem::path& path, const ImageLimits& limits = {});
-// The alpha channel or the grey value as one channel: a mask. 255 where `name` is fully set.
+// A mask as one channel: the alpha channel when it is not 255 everywhere, else the grey value, as stored.
+Image decode_mask(std::span<const std::byte> bytes, const std::string& name, const ImageLimits& limits = {});
 Image read_mask(const std::filesystem::path& path, const ImageLimits& limits = {});
 
 // text: keyword -> UTF-8; written as iTXt (compressed when long), so Chinese survives.
 std::vector<std::byte> encode_png(const Image& image, const std::map<std::string, std::string>& text = {});
+// 1 or 3 channels.
 std::vector<std::byte> encode_jpeg(const Image& image, int quality = 92);
+// 3 or 4 channels.
 std::vector<std::byte> encode_webp(const Image& image, int quality = 92);
-// Format from the file name's extension; written to a temporary name and renamed.
+// Format from the file name's extension; written to a temporary name and renamed. Only PNG keeps text.
 void write_image(const std::filesystem::path& path, const Image& image,
                  const std::map<std::string, std::string>& text = {});
 // tEXt, zTXt and iTXt chunks of a PNG.

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "base/error.h"
 
@@ -46,22 +47,48 @@ class FileMapping final : public ByteSource {
   FileDescriptor fd_;  // kept for check_size()
 };
 
+template <typename ErrorType>
+FileDescriptor open_regular(const std::filesystem::path& path, int64_t& bytes) {
+  // Non-blocking: opening a FIFO must not hang.
+  FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (fd.get() < 0) throw ErrorType("{}: cannot be opened: {}", path.string(), std::strerror(errno));
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) throw ErrorType("{}: cannot be read: {}", path.string(), std::strerror(errno));
+  if (!S_ISREG(status.st_mode)) throw ErrorType("{}: is not a file", path.string());
+  bytes = status.st_size;
+  return fd;
+}
+
 }  // namespace
 
 std::shared_ptr<ByteSource> map_file(const std::filesystem::path& path) {
   const std::string name = path.string();
-  // Non-blocking: opening a FIFO must not hang.
-  FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (fd.get() < 0) throw ModelError("{}: cannot be opened: {}", name, std::strerror(errno));
-  struct stat status {};
-  if (::fstat(fd.get(), &status) != 0) throw ModelError("{}: cannot be read: {}", name, std::strerror(errno));
-  if (!S_ISREG(status.st_mode)) throw ModelError("{}: is not a file", name);
+  int64_t bytes = 0;
+  FileDescriptor fd = open_regular<ModelError>(path, bytes);
   void* data = nullptr;
-  if (status.st_size > 0) {
-    data = ::mmap(nullptr, static_cast<size_t>(status.st_size), PROT_READ, MAP_PRIVATE, fd.get(), 0);
+  if (bytes > 0) {
+    data = ::mmap(nullptr, static_cast<size_t>(bytes), PROT_READ, MAP_PRIVATE, fd.get(), 0);
     if (data == MAP_FAILED) throw ModelError("{}: cannot be mapped: {}", name, std::strerror(errno));
   }
-  return std::make_shared<FileMapping>(data, status.st_size, name, std::move(fd));
+  return std::make_shared<FileMapping>(data, bytes, name, std::move(fd));
+}
+
+std::vector<std::byte> read_small_file(const std::filesystem::path& path, int64_t max_bytes) {
+  int64_t size = 0;
+  const FileDescriptor fd = open_regular<ArgumentError>(path, size);
+  if (size > max_bytes)
+    throw ArgumentError("{}: the file takes {} bytes, at most {} are allowed", path.string(), size, max_bytes);
+  std::vector<std::byte> bytes(static_cast<size_t>(size));
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t count = ::read(fd.get(), bytes.data() + done, bytes.size() - done);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw ArgumentError("{}: cannot be read: {}", path.string(), std::strerror(errno));
+    if (count == 0) break;  // it shrank meanwhile
+    done += static_cast<size_t>(count);
+  }
+  bytes.resize(done);
+  return bytes;
 }
 
 std::shared_ptr<ByteSource> borrow_bytes(std::span<const std::byte> bytes, const std::string& name) {

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "tensor/storage.h"
 
@@ -28,6 +29,10 @@ class ByteSource : public Storage {
 std::shared_ptr<ByteSource> map_file(const std::filesystem::path& path);
 // The bytes must outlive the result.
 std::shared_ptr<ByteSource> borrow_bytes(std::span<const std::byte> bytes, const std::string& name);
+
+// A whole regular file in memory, which unlike a mapping is safe when the file shrinks. Throws ArgumentError
+// when it cannot be read or takes more than max_bytes.
+std::vector<std::byte> read_small_file(const std::filesystem::path& path, int64_t max_bytes);
 
 // Text from a file for an error message: quoted, control characters escaped, cut at 120 bytes.
 std::string show(std::string_view text);

@@ -19,16 +19,6 @@ constexpr size_t kMaxTensors = 1 << 18;            // 100 times the largest mode
 constexpr size_t kMaxNameBytes = 4096;
 constexpr std::string_view kMetadataKey = "__metadata__";
 
-struct NamedDType {
-  std::string_view name;
-  DType dtype;
-};
-constexpr NamedDType kDTypes[] = {
-    {"F64", DType::f64},         {"F32", DType::f32},         {"F16", DType::f16}, {"BF16", DType::bf16},
-    {"F8_E4M3", DType::f8_e4m3}, {"F8_E5M2", DType::f8_e5m2}, {"I64", DType::i64}, {"I32", DType::i32},
-    {"I16", DType::i16},         {"I8", DType::i8},           {"U8", DType::u8},   {"BOOL", DType::boolean},
-};
-
 // A tensor's description while its JSON object is read.
 struct RawTensor {
   std::string name;
@@ -140,10 +130,9 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
     if (!names_.insert(tensor_.name).second) throw ModelError("{}: tensor {} stands twice", file_, shown);
 
     TensorEntry entry;
-    const auto* known = std::ranges::find(kDTypes, *tensor_.dtype, &NamedDType::name);
-    if (known == std::end(kDTypes))
-      throw ModelError("{}: tensor {}: element type {} is not supported", file_, shown, show(*tensor_.dtype));
-    entry.dtype = entry.stored = known->dtype;
+    const auto known = safetensors_dtype(*tensor_.dtype);
+    if (!known) throw ModelError("{}: tensor {}: element type {} is not supported", file_, shown, show(*tensor_.dtype));
+    entry.dtype = entry.stored = *known;
     entry.shape = Shape(*tensor_.shape);
     int64_t bytes = 0;
     if (__builtin_mul_overflow(checked_elements(shown), info(entry.dtype).block_bytes, &bytes))
@@ -191,7 +180,28 @@ void check_layout(std::vector<TensorEntry>& entries, int64_t data_bytes, const s
                      data_bytes, position > data_bytes ? "the file is cut short" : "something trails the last tensor");
 }
 
+struct NamedDType {
+  std::string_view name;
+  DType dtype;
+};
+constexpr NamedDType kDTypes[] = {
+    {"F64", DType::f64},         {"F32", DType::f32},         {"F16", DType::f16}, {"BF16", DType::bf16},
+    {"F8_E4M3", DType::f8_e4m3}, {"F8_E5M2", DType::f8_e5m2}, {"I64", DType::i64}, {"I32", DType::i32},
+    {"I16", DType::i16},         {"I8", DType::i8},           {"U8", DType::u8},   {"BOOL", DType::boolean},
+};
+
 }  // namespace
+
+std::optional<DType> safetensors_dtype(std::string_view name) {
+  const auto* known = std::ranges::find(kDTypes, name, &NamedDType::name);
+  return known == std::end(kDTypes) ? std::nullopt : std::optional(known->dtype);
+}
+
+std::string_view safetensors_name(DType type) {
+  const auto* known = std::ranges::find(kDTypes, type, &NamedDType::dtype);
+  if (known == std::end(kDTypes)) throw ArgumentError("safetensors has no element type for {}", name(type));
+  return known->name;
+}
 
 ParsedHeader parse_safetensors_header(std::span<const std::byte> bytes, const std::string& name) {
   if (bytes.size() < 8) throw ModelError("{}: {} bytes are too few for a safetensors file", name, bytes.size());

@@ -59,10 +59,13 @@ struct TensorToWrite {
   DType dtype = DType::f32;
   Shape shape;
 };
+// Called once for each index, in the order of the data in the file, which for safetensors is by falling element
+// size (so that all stay aligned) and else as given.
 using TensorProducer = std::function<Tensor(size_t index)>;
 void write_safetensors(const std::filesystem::path& path, const std::vector<TensorToWrite>& tensors,
                        const TensorProducer& produce, const std::map<std::string, std::string>& metadata = {});
-// GGUF version 3; metadata values are written as strings except general.file_type and *_version (u32).
+// GGUF version 3; metadata values are written as strings except general.file_type and *_version (u32). More than 4
+// dimensions are kept as ComfyUI does, in comfy.gguf.orig_shape.<tensor>.
 void write_gguf(const std::filesystem::path& path, const std::vector<TensorToWrite>& tensors,
                 const TensorProducer& produce, const std::map<std::string, std::string>& metadata = {});
 

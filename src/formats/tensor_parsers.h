@@ -2,8 +2,10 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "formats/tensor_file.h"
@@ -17,6 +19,11 @@ struct ParsedHeader {
 
 ParsedHeader parse_safetensors_header(std::span<const std::byte> bytes, const std::string& name);
 ParsedHeader parse_gguf_header(std::span<const std::byte> bytes, const std::string& name);
+
+// "BF16" and so on. The first is empty for types that we cannot hold; the second throws ArgumentError for types
+// that the format lacks.
+std::optional<DType> safetensors_dtype(std::string_view name);
+std::string_view safetensors_name(DType type);
 
 // Tensor name -> shard file name, from the text of a *.safetensors.index.json.
 using WeightMap = std::map<std::string, std::string>;
