@@ -36,7 +36,8 @@ std::string hint(Component component, const std::vector<std::string>& names) {
   const auto has = [&](std::string_view part) {
     return std::ranges::any_of(names, [&](const std::string& n) { return n.find(part) != std::string::npos; });
   };
-  if (component == Component::dit && has("txt_in.text_norm")) return "; it is a Qwen-Image-2.1 transformer, which is not supported";
+  if (component == Component::dit && has("txt_in.text_norm"))
+    return "; it is a Qwen-Image-2.1 transformer, which is not supported";
   if (has("double_blocks.")) return "; it looks like a Flux transformer";
   if (has("input_blocks.")) return "; it looks like a Stable Diffusion checkpoint";
   if (has("lora_down") || has("lora_A") || has("lora_up")) return "; it looks like a LoRA";
@@ -55,19 +56,22 @@ CheckpointTensor joined(const std::string& name, const std::string& file, Checkp
     if (part->dtype != first.dtype) t.dtype = DType::f32;  // mixed parts are joined as numbers
   }
   if (t.join == CanonicalName::Join::none) {
-    if (t.parts.size() > 1) throw ModelError("{}: {} is stored twice, as {} and {}", file, name, t.parts[0]->name, t.parts[1]->name);
+    if (t.parts.size() > 1)
+      throw ModelError("{}: {} is stored twice, as {} and {}", file, name, t.parts[0]->name, t.parts[1]->name);
     return t;
   }
   std::vector<int64_t> dims(first.shape.dims().begin(), first.shape.dims().end());
   const auto rest = [](const Shape& s) { return std::vector<int64_t>(s.dims().begin() + 1, s.dims().end()); };
   for (const TensorEntry* part : t.parts)
     if (part->shape.rank() == 0 || rest(part->shape) != rest(first.shape))
-      throw ModelError("{}: {} has shape {}, its sibling {} has {}", file, part->name, part->shape.str(), first.name, first.shape.str());
+      throw ModelError("{}: {} has shape {}, its sibling {} has {}", file, part->name, part->shape.str(), first.name,
+                       first.shape.str());
   if (t.join == CanonicalName::Join::rows) {
     dims[0] = 0;
     for (const TensorEntry* part : t.parts) dims[0] += part->shape[0];
   } else {
-    if (first.shape.rank() != 4) throw ModelError("{}: {} has shape {}, expected 4 dimensions", file, first.name, first.shape.str());
+    if (first.shape.rank() != 4)
+      throw ModelError("{}: {} has shape {}, expected 4 dimensions", file, first.name, first.shape.str());
     dims.insert(dims.begin() + 2, static_cast<int64_t>(t.parts.size()));
   }
   t.shape = Shape(dims);
@@ -81,7 +85,9 @@ Checkpoint Checkpoint::open(const std::filesystem::path& path, Component compone
 }
 
 Checkpoint::Checkpoint(std::shared_ptr<const TensorFile> file, Component component)
-    : file_(std::move(file)), component_(component), name_(file_->files().empty() ? "checkpoint" : file_->files()[0].string()) {
+    : file_(std::move(file)),
+      component_(component),
+      name_(file_->files().empty() ? "checkpoint" : file_->files()[0].string()) {
   const std::vector<std::string> names = names_of(*file_);
   const NameMap map = find_name_map(component, names);
   if (!map) throw ModelError("{}: holds no Qwen-Image {}{}", name_, inkling::name(component), hint(component, names));
@@ -91,7 +97,8 @@ Checkpoint::Checkpoint(std::shared_ptr<const TensorFile> file, Component compone
     const auto canonical = map(e.name);
     if (!canonical) continue;
     auto [at, fresh] = parts[canonical->name].emplace(canonical->part, &e);
-    if (!fresh) throw ModelError("{}: {} is stored twice, as {} and {}", name_, canonical->name, at->second->name, e.name);
+    if (!fresh)
+      throw ModelError("{}: {} is stored twice, as {} and {}", name_, canonical->name, at->second->name, e.name);
     joins[canonical->name] = canonical->join;
   }
   for (const auto& [name, ordered] : parts) {
@@ -106,8 +113,10 @@ Checkpoint::Checkpoint(std::shared_ptr<const TensorFile> file, Component compone
 void Checkpoint::refuse_unreadable_layouts() const {
   for (const auto& [name, tensor] : tensors_)
     for (const Layout& layout : kUnreadable)
-      if (name.ends_with(layout.suffix)) throw ModelError("{}: quantized with {} ({}): not readable yet", name_, layout.description, name);
-  if (find("scaled_fp8") != nullptr) throw ModelError("{}: quantized with scaled FP8 (scaled_fp8): not readable yet", name_);
+      if (name.ends_with(layout.suffix))
+        throw ModelError("{}: quantized with {} ({}): not readable yet", name_, layout.description, name);
+  if (find("scaled_fp8") != nullptr)
+    throw ModelError("{}: quantized with scaled FP8 (scaled_fp8): not readable yet", name_);
 }
 
 const CheckpointTensor* Checkpoint::find(const std::string& name) const {

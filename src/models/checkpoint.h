@@ -16,7 +16,7 @@ namespace inkling {
 
 // One tensor as a module sees it: usually one entry of a file, sometimes several joined.
 struct CheckpointTensor {
-  Shape shape;                        // as stored, after joining
+  Shape shape;  // as stored, after joining
   DType dtype = DType::f32;
   int64_t bytes = 0;
   CanonicalName::Join join = CanonicalName::Join::none;

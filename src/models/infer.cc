@@ -12,7 +12,8 @@ namespace {
 int64_t dim_of(const Checkpoint& c, const std::string& name, int axis) {
   const CheckpointTensor* t = c.find(name);
   if (t == nullptr) throw ModelError("{}: {} is missing", c.file(), name);
-  if (axis >= t->shape.rank()) throw ModelError("{}: {} has shape {}, expected more dimensions", c.file(), name, t->shape.str());
+  if (axis >= t->shape.rank())
+    throw ModelError("{}: {} has shape {}, expected more dimensions", c.file(), name, t->shape.str());
   return t->shape[axis];
 }
 
@@ -22,7 +23,8 @@ int64_t count_blocks(const Checkpoint& c, const std::string& prefix) {
   for (auto at = c.tensors().lower_bound(prefix); at != c.tensors().end() && at->first.starts_with(prefix); ++at) {
     int64_t index = 0;
     const char* begin = at->first.data() + prefix.size();
-    if (std::from_chars(begin, at->first.data() + at->first.size(), index).ec == std::errc()) count = std::max(count, index + 1);
+    if (std::from_chars(begin, at->first.data() + at->first.size(), index).ec == std::errc())
+      count = std::max(count, index + 1);
   }
   return count;
 }
@@ -39,7 +41,8 @@ int64_t metadata_or(const Checkpoint& c, const std::string& key, int64_t otherwi
 
 int64_t divide(const Checkpoint& c, const char* what, int64_t value, int64_t by) {
   if (by <= 0 || value <= 0 || value % by != 0)
-    throw ModelError("{}: cannot infer {} from {} / {}; put the model's config.json beside the file", c.file(), what, value, by);
+    throw ModelError("{}: cannot infer {} from {} / {}; put the model's config.json beside the file", c.file(), what,
+                     value, by);
   return value / by;
 }
 
@@ -64,7 +67,8 @@ DitConfig infer_dit_config(const Checkpoint& c) {
     config.text_dim = dim_of(c, "txt_norm.weight", 0);
     config.layers = count_blocks(c, "transformer_blocks.");
     config.mlp_dim = dim_of(c, block + "img_mlp.net.0.proj.weight", 0);
-    config.out_channels = divide(c, "the output channels", dim_of(c, "proj_out.weight", 0), config.patch_size * config.patch_size);
+    config.out_channels =
+        divide(c, "the output channels", dim_of(c, "proj_out.weight", 0), config.patch_size * config.patch_size);
     config.rope_axes = proportion(config.head_dim, 56, 128, /*even=*/true);
   }
   apply_markers(config, c);
@@ -74,7 +78,8 @@ DitConfig infer_dit_config(const Checkpoint& c) {
 
 void apply_markers(DitConfig& config, const Checkpoint& c) {
   if (c.has_marker("__index_timestep_zero__")) config.zero_cond_t = true;
-  if (c.has_marker("time_text_embed.addition_t_embedding.weight")) config.additional_t_cond = config.layer3d_rope = true;
+  if (c.has_marker("time_text_embed.addition_t_embedding.weight"))
+    config.additional_t_cond = config.layer3d_rope = true;
 }
 
 TextConfig infer_text_config(const Checkpoint& c) {

@@ -16,11 +16,13 @@ namespace {
 // by the guard on the latents.
 constexpr int64_t kCheckedElements = 1 << 20;
 
-std::string bias_name(const Parameter& p) { return p.name.substr(0, p.name.size() - std::string(".weight").size()) + ".bias"; }
+std::string bias_name(const Parameter& p) {
+  return p.name.substr(0, p.name.size() - std::string(".weight").size()) + ".bias";
+}
 
 bool is_number(DType type) {
-  return type == DType::f32 || type == DType::f64 || type == DType::bf16 || type == DType::f16 || type == DType::f8_e4m3 ||
-         type == DType::f8_e5m2 || is_block_quantized(type);
+  return type == DType::f32 || type == DType::f64 || type == DType::bf16 || type == DType::f16 ||
+         type == DType::f8_e4m3 || type == DType::f8_e5m2 || is_block_quantized(type);
 }
 
 // The stored shapes that fold to `p.shape`.
@@ -29,8 +31,7 @@ bool folds(const Parameter& p, const Shape& stored) {
   switch (p.fold) {
     case Parameter::Fold::none: return false;
     case Parameter::Fold::last_temporal_slice:
-      return stored.rank() == 5 && stored[2] >= 1 &&
-             Shape{stored[0], stored[1], stored[3], stored[4]} == p.shape;
+      return stored.rank() == 5 && stored[2] >= 1 && Shape{stored[0], stored[1], stored[3], stored[4]} == p.shape;
     case Parameter::Fold::flatten:
       return stored.rank() >= 2 && stored[0] == p.shape[0] && stored.elements() == p.shape.elements();
   }
@@ -38,7 +39,9 @@ bool folds(const Parameter& p, const Shape& stored) {
 }
 
 // A vector may be stored as [C, 1, 1, 1].
-bool is_vector_of(const Shape& stored, int64_t length) { return stored.rank() >= 1 && stored[0] == length && stored.elements() == length; }
+bool is_vector_of(const Shape& stored, int64_t length) {
+  return stored.rank() >= 1 && stored[0] == length && stored.elements() == length;
+}
 
 Tensor fold(const Parameter& p, Tensor t) {
   if (t.shape() == p.shape) return t;
@@ -57,11 +60,14 @@ void check_finite(const Tensor& values, const std::string& name, const Checkpoin
   throw ModelError("{}: {} holds {} at element {}", checkpoint.file(), name, *bad, bad - values.span<float>().begin());
 }
 
-const CheckpointTensor& checked(const Checkpoint& checkpoint, const std::string& name, bool fits, const Shape& expected) {
+const CheckpointTensor& checked(const Checkpoint& checkpoint, const std::string& name, bool fits,
+                                const Shape& expected) {
   const CheckpointTensor& t = *checkpoint.find(name);
-  if (!fits) throw ModelError("{}: {} has shape {}, expected {}", checkpoint.file(), name, t.shape.str(), expected.str());
+  if (!fits)
+    throw ModelError("{}: {} has shape {}, expected {}", checkpoint.file(), name, t.shape.str(), expected.str());
   if (!is_number(t.dtype))
-    throw ModelError("{}: {} has type {}, expected a floating-point or GGUF type", checkpoint.file(), name, inkling::name(t.dtype));
+    throw ModelError("{}: {} has type {}, expected a floating-point or GGUF type", checkpoint.file(), name,
+                     inkling::name(t.dtype));
   return t;
 }
 
@@ -91,7 +97,28 @@ void throw_if_missing(const Module& module, const Checkpoint& checkpoint) {
   std::string list;
   for (size_t i = 0; i < std::min(kShown, missing.size()); ++i) list += (i ? ", " : "") + missing[i];
   if (missing.size() > kShown) list += fmt::format(" and {} more", missing.size() - kShown);
-  throw ModelError("{}: {} tensors of the {} are missing: {}", checkpoint.file(), missing.size(), name(checkpoint.component()), list);
+  throw ModelError("{}: {} tensors of the {} are missing: {}", checkpoint.file(), missing.size(),
+                   name(checkpoint.component()), list);
+}
+
+// N of "transformer_blocks.N.…", else -1.
+int64_t block_index(const std::string& name) {
+  constexpr std::string_view kPrefix = "transformer_blocks.";
+  return name.starts_with(kPrefix) ? std::strtoll(name.c_str() + kPrefix.size(), nullptr, 10) : -1;
+}
+
+// Of no use for inference: the unused text tail of a DiT's last block, the language-model head, temporal
+// convolutions, markers; and what another component of the same file owns.
+bool is_dead_weight(const std::string& name, int64_t last_block) {
+  static constexpr const char* kDead[] = {"lm_head.", "visual.", "time_conv.", "__index_timestep_zero__",
+                                          "rope_freqs."};
+  for (const char* part : kDead)
+    if (name.find(part) != std::string::npos) return true;
+  const std::string block = fmt::format("transformer_blocks.{}.", last_block);
+  if (!name.starts_with(block)) return false;
+  static constexpr const char* kTail[] = {"attn.add_q_proj.", "attn.to_add_out.", "attn.norm_added_q.", "txt_mlp."};
+  return std::ranges::any_of(
+      kTail, [&](const char* tail) { return name.compare(block.size(), std::strlen(tail), tail) == 0; });
 }
 
 // A host tensor of this shape without memory behind it.
@@ -182,9 +209,11 @@ std::vector<std::string> unexpected_tensors(const Checkpoint& checkpoint, std::s
     m->for_each_parameter([&](const Parameter& p) {
       for (const std::string& name : tensors_of(p)) known.insert(name);
     });
+  int64_t last_block = -1;
+  for (const std::string& name : known) last_block = std::max(last_block, block_index(name));
   std::vector<std::string> unexpected;
   for (const auto& [name, tensor] : checkpoint.tensors())
-    if (!known.contains(name) && !is_dead_weight(name, checkpoint)) unexpected.push_back(name);
+    if (!known.contains(name) && !is_dead_weight(name, last_block)) unexpected.push_back(name);
   return unexpected;
 }
 

@@ -19,15 +19,16 @@ struct LoadOptions {
 
 struct LoadReport {
   int64_t tensors = 0;
-  int64_t bytes = 0;   // in the file
-  int64_t patched = 0; // modules changed by LoRAs
+  int64_t bytes = 0;    // in the file
+  int64_t patched = 0;  // modules changed by LoRAs
 };
 
 // Loads every parameter of the tree. Throws ModelError: missing tensors (the first five and their count),
 // a wrong shape or type, a value that is not finite in a vector or a small weight.
 LoadReport load_parameters(Module& module, const Checkpoint& checkpoint, Ops& ops, const LoadOptions& options = {});
 // One parameter, for callers that bring weights in block by block. False: an optional one is absent.
-bool load_parameter(const Parameter& parameter, const Checkpoint& checkpoint, Ops& ops, const LoadOptions& options = {});
+bool load_parameter(const Parameter& parameter, const Checkpoint& checkpoint, Ops& ops,
+                    const LoadOptions& options = {});
 // Shapes and types without data, for planning: every weight goes through ops.prepare with `value` undefined.
 // Without a checkpoint, `stored` is the type of every weight.
 void declare_parameters(Module& module, Ops& ops, const Checkpoint* checkpoint, DType stored = DType::bf16);

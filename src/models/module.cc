@@ -48,6 +48,7 @@ void Module::add_conv(const std::string& name, Weight& weight, int64_t out, int6
 
 void Module::add_embedding(const std::string& name, Weight& weight, int64_t rows, int64_t dim) {
   weight.shape = Shape{rows, dim};
+  weight.embedding = true;
   parameters_.push_back(
       {name + ".weight", Parameter::Kind::embedding, Parameter::Fold::none, weight.shape, &weight, nullptr, false});
 }

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <map>
 #include <set>
+#include <span>
 
 namespace inkling {
 
@@ -12,7 +13,9 @@ namespace {
 
 using Pair = std::pair<std::string_view, std::string_view>;
 
-bool contains(const std::vector<std::string>& names, const std::string& name) { return std::ranges::find(names, name) != names.end(); }
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::ranges::find(names, name) != names.end();
+}
 
 // Splits "12.rest" into 12 and "rest".
 std::optional<std::pair<int, std::string_view>> leading_index(std::string_view text) {
@@ -38,14 +41,16 @@ NameMap strip(std::string prefix) {
 }
 
 // The first prefix under which `anchor` exists.
-NameMap strip_first(const std::vector<std::string>& names, std::initializer_list<const char*> prefixes, const std::string& anchor) {
+NameMap strip_first(const std::vector<std::string>& names, std::initializer_list<const char*> prefixes,
+                    const std::string& anchor) {
   for (const char* prefix : prefixes)
     if (contains(names, prefix + anchor)) return strip(prefix);
   return {};
 }
 
 // --- llama.cpp ------------------------------------------------------------------------------------------------
-constexpr std::array<Pair, 3> kGgufText{{{"token_embd", "embed_tokens"}, {"output_norm", "norm"}, {"output", "lm_head"}}};
+constexpr std::array<Pair, 3> kGgufText{
+    {{"token_embd", "embed_tokens"}, {"output_norm", "norm"}, {"output", "lm_head"}}};
 constexpr std::array<Pair, 9> kGgufLayer{{{"attn_norm", "input_layernorm"},
                                           {"attn_q", "self_attn.q_proj"},
                                           {"attn_k", "self_attn.k_proj"},
@@ -55,7 +60,8 @@ constexpr std::array<Pair, 9> kGgufLayer{{{"attn_norm", "input_layernorm"},
                                           {"ffn_gate", "mlp.gate_proj"},
                                           {"ffn_up", "mlp.up_proj"},
                                           {"ffn_down", "mlp.down_proj"}}};
-constexpr std::array<Pair, 3> kGgufVision{{{"v.post_ln", "merger.ln_q"}, {"mm.0", "merger.mlp.0"}, {"mm.2", "merger.mlp.2"}}};
+constexpr std::array<Pair, 3> kGgufVision{
+    {{"v.post_ln", "merger.ln_q"}, {"mm.0", "merger.mlp.0"}, {"mm.2", "merger.mlp.2"}}};
 constexpr std::array<Pair, 10> kGgufVisionBlock{{{"ln1", "norm1"},
                                                  {"ln2", "norm2"},
                                                  {"attn_qkv", "attn.qkv"},
@@ -91,7 +97,8 @@ std::optional<CanonicalName> gguf_vision_name(std::string_view name) {
   const auto block = leading_index(name.substr(6));
   if (!block) return {};
   const auto rest = replace_head(block->second, kGgufVisionBlock);
-  CanonicalName result = plain("blocks." + std::to_string(block->first) + "." + (rest ? *rest : std::string(block->second)));
+  CanonicalName result =
+      plain("blocks." + std::to_string(block->first) + "." + (rest ? *rest : std::string(block->second)));
   for (int part = 0; part < 3; ++part)
     if (block->second.starts_with(std::array{"attn_q.", "attn_k.", "attn_v."}[part])) {
       result.join = Join::rows;
@@ -145,7 +152,8 @@ std::map<int, std::string> wan_up_blocks(const std::vector<std::string>& names, 
 }
 
 NameMap wan_vae(const std::string& prefix, const std::vector<std::string>& names) {
-  return [prefix, up = wan_up_blocks(names, prefix + "decoder.upsamples.")](std::string_view name) -> std::optional<CanonicalName> {
+  return [prefix, up = wan_up_blocks(names, prefix + "decoder.upsamples.")](
+             std::string_view name) -> std::optional<CanonicalName> {
     if (!name.starts_with(prefix)) return {};
     name.remove_prefix(prefix.size());
     constexpr std::array<Pair, 2> kTop{{{"conv1", "quant_conv"}, {"conv2", "post_quant_conv"}}};
@@ -184,10 +192,11 @@ NameMap find_name_map(Component component, const std::vector<std::string>& names
       return strip_first(names, {"", "model.diffusion_model.", "diffusion_model.", "transformer."}, "txt_norm.weight");
     case Component::text_encoder:
       if (contains(names, "token_embd.weight")) return gguf_text_name;
-      return strip_first(names,
-                         {"model.", "model.language_model.", "language_model.model.", "",
-                          "text_encoders.qwen25_7b.transformer.model.", "text_encoders.qwen25_7b.transformer.model.language_model."},
-                         "embed_tokens.weight");
+      return strip_first(
+          names,
+          {"model.", "model.language_model.", "language_model.model.", "", "text_encoders.qwen25_7b.transformer.model.",
+           "text_encoders.qwen25_7b.transformer.model.language_model."},
+          "embed_tokens.weight");
     case Component::vision:
       if (contains(names, "v.patch_embd.weight")) return gguf_vision_name;
       return strip_first(names,

@@ -25,7 +25,8 @@ struct Document {
   nlohmann::json json;
   JsonFields fields;
   explicit Document(const std::filesystem::path& file) : json(read_json_object(file)), fields(json, file.string()) {}
-  Document(const std::string& text, const std::string& where) : json(parse_json_object(text, where)), fields(json, where) {}
+  Document(const std::string& text, const std::string& where)
+      : json(parse_json_object(text, where)), fields(json, where) {}
   Document(const Document&) = delete;
 };
 
@@ -34,7 +35,9 @@ DitConfig dit_config(const JsonFields& f);
 }  // namespace
 
 DitConfig read_dit_config(const std::filesystem::path& file) { return dit_config(Document(file).fields); }
-DitConfig parse_dit_config(const std::string& json, const std::string& where) { return dit_config(Document(json, where).fields); }
+DitConfig parse_dit_config(const std::string& json, const std::string& where) {
+  return dit_config(Document(json, where).fields);
+}
 
 namespace {
 DitConfig dit_config(const JsonFields& f) {

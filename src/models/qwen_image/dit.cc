@@ -123,6 +123,15 @@ Dit::Dit(const DitConfig& config) : config_(config) {
 
 Dit::~Dit() = default;
 
+std::vector<UnusedLinear> unused_linears(const DitConfig& config) {
+  const std::string block = fmt::format("transformer_blocks.{}.", config.layers - 1);
+  const int64_t dim = config.dim();
+  return {{block + kTextNames.q, Shape{dim, dim}},
+          {block + kTextNames.out, Shape{dim, dim}},
+          {block + kTextNames.mlp + ".net.0.proj", Shape{config.mlp_dim, dim}},
+          {block + kTextNames.mlp + ".net.2", Shape{dim, config.mlp_dim}}};
+}
+
 DitContext Dit::prepare(Ops& ops, const DitInputs& in) {
   // text [sum L_i, text_dim] -> [sum L_i, D]; references [R, 64] -> [R, D]
   DitContext c;

@@ -33,6 +33,13 @@ struct DitContext {
   Rope image_rope, text_rope;
 };
 
+// Linear layers that checkpoints hold and nothing reads: those that only feed the last block's text output.
+struct UnusedLinear {
+  std::string name;
+  Shape shape;
+};
+std::vector<UnusedLinear> unused_linears(const DitConfig& config);
+
 class Dit : public Module {
  public:
   explicit Dit(const DitConfig& config);

@@ -109,6 +109,7 @@ std::vector<StepModulation> DitModulation::forward(Ops& ops, std::span<const std
 
   const Tensor embedding = time_embedding(ops, rows);  // [T, D]
   ops.trace("transformer.temb", embedding);
+  if (config_.zero_cond_t) ops.trace("transformer.temb_zero", embedding.slice_rows(zero, zero + 1));
   const Tensor t = ops.activate(embedding, Activation::silu);
   for (const auto& block : blocks_) {
     const Resident resident(*block);
