@@ -1,10 +1,9 @@
 #include "pipeline/engine.h"
 
-#include <unistd.h>
-
+#include <algorithm>
 #include <chrono>
-#include <climits>
 #include <cstdlib>
+#include <fstream>
 
 #include "backends/cpu/cpu_ops.h"
 #include "base/error.h"
@@ -119,6 +118,12 @@ ModelFiles find_files(const EngineOptions& o) {
   return files;
 }
 
+FlowMatchConfig read_schedule(const fs::path& file) {
+  if (file.empty()) return {};
+  std::ifstream in(file, std::ios::binary);
+  return FlowMatchConfig::parse(std::string(std::istreambuf_iterator<char>(in), {}));
+}
+
 // bf16 halves memory and is faster where the CPU has it; a machine without gets the exact path.
 CpuOptions cpu_options(PrecisionChoice choice) {
   const bool native = __builtin_cpu_supports("avx512bf16") != 0;
@@ -134,7 +139,7 @@ struct Engine::Impl {
     traits.kind = files.kind;
     traits.defaults = files.defaults;
     traits.processor = processor_config(files);
-    traits.scheduler = scheduler_config(files);
+    traits.scheduler = read_schedule(files.scheduler_config);
     name = (fs::is_directory(files.source) ? files.source / "" : files.source).parent_path().filename().string();
     if (!fs::is_directory(files.source)) name = files.source.filename().string();
     for (const LoraFile& l : options.loras) {

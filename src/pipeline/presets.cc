@@ -22,7 +22,6 @@ ModelConfig preset(std::string_view name) {
   config.text = read_text_config(folder / "text_encoder/config.json");
   config.vision = read_vision_config(folder / "text_encoder/config.json");
   config.vae = read_vae_config(folder / "vae/config.json");
-  config.scheduler = read_scheduler_config(folder / "scheduler/scheduler_config.json");
   config.processor = read_processor_config(folder / "processor/preprocessor_config.json");
   return config;
 }

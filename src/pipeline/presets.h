@@ -5,7 +5,6 @@
 #include <string>
 #include <string_view>
 
-#include "diffusion/schedule.h"
 #include "models/qwen_image/dit.h"
 #include "models/qwen_image/text_encoder.h"
 #include "models/qwen_image/vae.h"
@@ -18,7 +17,6 @@ struct ModelConfig {
   TextConfig text;
   VisionConfig vision;
   VaeConfig vae;
-  FlowMatchConfig scheduler;
   ProcessorConfig processor;
 };
 

@@ -1,0 +1,4 @@
+#include "cli/commands.h"
+namespace inkling::cli {
+int run_plan(const CommandLine&) { return 0; }
+}
