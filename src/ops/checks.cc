@@ -48,6 +48,14 @@ Shape linear(std::string_view op, const Tensor& x, const Weight& w) {
   return with_channels(x, w.out_features());
 }
 
+Shape swiglu(const Tensor& x, const Weight& gate, const Weight& up) {
+  const Shape shape = linear("swiglu", x, gate);
+  if (!(linear("swiglu", x, up) == shape))
+    throw RuntimeError("swiglu: got gate '{}' {} and up '{}' {}, expected equal shapes", gate.name, gate.shape.str(),
+                       up.name, up.shape.str());
+  return shape;
+}
+
 Shape embedding(const Tensor& ids, const Weight& w) {
   if (w.shape.rank() != 2)
     throw RuntimeError("embedding: got weight '{}' {}, expected [vocab, dim]", w.name, w.shape.str());

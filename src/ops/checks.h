@@ -10,6 +10,7 @@
 namespace inkling::checks {
 
 Shape linear(std::string_view op, const Tensor& x, const Weight& w);
+Shape swiglu(const Tensor& x, const Weight& gate, const Weight& up);
 Shape embedding(const Tensor& ids, const Weight& w);
 Shape same_shape(std::string_view op, const Tensor& a, const Tensor& b);
 // An operand that must have the shape of the result.

@@ -109,11 +109,7 @@ Tensor CpuOps::linear_gated_add(const Tensor& x, const Weight& w, const Tensor& 
 }
 
 Tensor CpuOps::swiglu(const Tensor& x, const Weight& gate, const Weight& up) {
-  const Shape shape = checks::linear("swiglu", x, gate);
-  if (!(checks::linear("swiglu", x, up) == shape))
-    throw RuntimeError("swiglu: got gate '{}' {} and up '{}' {}, expected equal shapes", gate.name, gate.shape.str(),
-                       up.name, up.shape.str());
-  Tensor y = allocate(shape);
+  Tensor y = allocate(checks::swiglu(x, gate, up));
   const auto space = workspace(OpCall{.kind = OpKind::swiglu, .rows = x.rows(), .weights = {&gate, &up}});
   const int64_t a = CountingAllocator::kAlignment;
   float* second = reinterpret_cast<float*>(space->data());

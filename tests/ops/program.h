@@ -1,0 +1,17 @@
+// Random sequences of every operation, the same for any backend given the same seed: for comparing backends.
+#pragma once
+
+#include <vector>
+
+#include "ops/random_inputs.h"
+
+namespace inkling {
+
+struct ProgramResult {
+  std::vector<MemoryStats> memory;  // after every call
+  std::vector<Tensor> values;       // of every call
+};
+
+ProgramResult run_program(Ops& ops, uint32_t seed, int calls);
+
+}  // namespace inkling
