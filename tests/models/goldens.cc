@@ -87,6 +87,7 @@ void TraceComparison::compare(const std::string& name, const Tensor& got) {
     return;
   }
   const float error = relative_error(host, expected);
+  if (std::getenv("INKLING_TRACE_ERRORS")) std::printf("    %-50s %.2e\n", name.c_str(), error);
   if (error > worst_) worst_ = error, worst_name_ = name;
   if (!(error <= tolerance_) && !failed_) {  // later tensors follow from the first that differs
     failed_ = true;

@@ -2,9 +2,11 @@
 // files, GGUF files and LoRAs. The text, the noise and the schedule come from the trace.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <fstream>
 
 #include "backends/cpu/cpu_ops.h"
+#include "formats/image.h"
 #include "models/goldens.h"
 #include "models/loader.h"
 #include "models/qwen_image/dit.h"
@@ -60,6 +62,14 @@ Tensor unpack(const Tensor& tokens, int64_t h, int64_t w) {
   return map;
 }
 
+// The token grid of a reference: about vae_area pixels, sides in multiples of 32.
+PictureShape reference_shape(const Golden& g, int64_t i) {
+  const Image image = read_image(g.root / g.description["images"][i].get<std::string>());
+  const double ratio = static_cast<double>(image.width) / image.height;
+  const double width = std::sqrt(g.description["vae_area"].get<double>() * ratio);
+  return {1, 2 * std::lround(width / ratio / 32), 2 * std::lround(width / 32)};
+}
+
 class Parity : public ::testing::TestWithParam<std::string> {
  protected:
   Golden golden_{GetParam()};
@@ -97,7 +107,8 @@ std::vector<Tensor> Parity::run_vision(const ModelFiles& files, std::vector<Pict
     if (golden_.has("vl_resized." + std::to_string(i))) {
       const Tensor bytes = golden_.trace->load(*golden_.trace->find("vl_resized." + std::to_string(i)));
       const std::span<const uint8_t> pixels = bytes.span<uint8_t>();
-      const Image image{static_cast<int>(bytes.dim(1)), static_cast<int>(bytes.dim(0)), 3, {pixels.begin(), pixels.end()}};
+      const Image image{
+          static_cast<int>(bytes.dim(1)), static_cast<int>(bytes.dim(0)), 3, {pixels.begin(), pixels.end()}};
       input = make_patches(image, tower.config(), processor_config(files));
       check("visual.pixel_values." + std::to_string(i), input.patches);
     }
@@ -180,11 +191,11 @@ void Parity::run_dit(const ModelFiles& files) {
   std::vector<Tensor> references;
   for (int64_t i = 0; golden_.has("image_latents." + std::to_string(i)); ++i) {
     references.push_back(golden_.load("image_latents." + std::to_string(i)));
-    const Tensor picture = golden_.load("vae.encoder.input." + std::to_string(i));
-    in.pictures.push_back({1, picture.dim(0) / 16, picture.dim(1) / 16});
+    in.pictures.push_back(reference_shape(golden_, i));
   }
   if (!references.empty()) in.references = ops_.upload(ops_.concat_rows(references));
-  const Tensor timesteps = golden_.load("timesteps");
+  Tensor timesteps = golden_.load("sigmas").slice_rows(0, d["steps"].get<int64_t>());
+  for (float& t : timesteps.span<float>()) t *= 1000.f;
   std::vector<StepModulation> table = modulation.forward(ops_, timesteps.span<float>());
 
   // One column of names per sample: "" for a single prompt, ".0", ".1", ... in a batch.
@@ -252,7 +263,7 @@ void Parity::run_vae(const ModelFiles& files) {
   const Tensor z = unpack(golden_.load(last), d["height"].get<int64_t>() / 8, d["width"].get<int64_t>() / 8);
   ops_.set_trace([&](std::string_view name, const Tensor& value) {
     Tensor t = value;
-    if (name == "vae.decoder.output") {  // the reference clamps
+    if (name == "vae.decoder.output" && !tiling) {  // the reference clamps, but not when tiling
       t = ops_.download(value);
       for (float& v : t.span<float>()) v = std::clamp(v, -1.f, 1.f);
     }

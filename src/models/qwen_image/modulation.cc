@@ -65,7 +65,8 @@ Tensor timestep_features(std::span<const float> timesteps) {
     const float sigma = t / 1000.f;
     for (int64_t i = 0; i < kHalf; ++i) {
       const float exponent = -std::log(10000.f) * static_cast<float>(i) / static_cast<float>(kHalf);
-      const double angle = 1000.f * (sigma * std::exp(exponent));
+      const auto frequency = static_cast<float>(std::exp(static_cast<double>(exponent)));
+      const double angle = 1000.f * (sigma * frequency);
       out[i] = static_cast<float>(std::cos(angle));
       out[kHalf + i] = static_cast<float>(std::sin(angle));
     }
