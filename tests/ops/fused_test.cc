@@ -12,9 +12,9 @@ namespace inkling {
 namespace {
 
 TEST(FusedOps, EqualComposedDefaultsInRandomPrograms) {
+  CpuOps fused;
+  ComposedOps composed;
   for (uint32_t seed = 0; seed < 40; ++seed) {
-    CpuOps fused;
-    ComposedOps composed;
     const ProgramResult a = run_program(fused, seed, 12), b = run_program(composed, seed, 12);
     for (size_t i = 0; i < a.values.size(); ++i) {
       // Programs multiply values without bound; from overflow on there is nothing to compare.
