@@ -13,7 +13,7 @@ namespace inkling {
 enum class DrawPrecision {
   f32,          // torch.randn(dtype=float32)
   bf16,         // torch.randn(dtype=bfloat16) of torch 2.13: drawn in f32, then rounded
-  bf16_coarse,  // the same call in older releases, which drew uniforms of 8 bits: no value beyond 3.4
+  bf16_coarse,  // the same call in older releases (2.11), which drew uniforms of 8 bits: no value beyond 3.4
 };
 
 // A stream of standard normals. Calls continue the stream.
@@ -43,7 +43,7 @@ class TorchCpuGenerator final : public NormalGenerator {
 
 // torch.Generator("cuda"): Philox 4x32-10. torch spreads a draw over as many threads as the GPU holds, so
 // long draws depend on the GPU: more than `gpu_threads` = multiprocessors x resident threads values. The
-// uniforms are exact; the normals are within 3e-5 of torch, which uses fast device functions. Both bf16
+// uniforms are exact; the normals are within 3e-6 of torch, which uses fast device functions. Both bf16
 // kinds are the rounded f32 value there.
 class PhiloxGenerator final : public NormalGenerator {
  public:
