@@ -148,7 +148,7 @@ class Preparation {
     const int own_steps = model_.defaults.steps > 0 ? static_cast<int>(model_.defaults.steps) : edits() ? 40 : 50;
     const int steps = request_.steps > 0 ? request_.steps : lightning ? kLightningSteps : own_steps;
     job().schedule = make_schedule(lightning ? FlowMatchConfig::lightning() : model_.scheduler, steps, tokens());
-    if (request_.vae_tiling) job().tiling = Tiling{};
+    job().tiling = request_.vae_tiling;
   }
 
   int64_t tokens() const {

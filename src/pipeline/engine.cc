@@ -108,6 +108,7 @@ class LoadedParts : public Parts {
 ModelFiles find_files(const EngineOptions& o) {
   SeparateFiles parts;
   parts.base = o.model.empty() ? shipped_model() : o.model;
+  parts.dit = o.dit;
   parts.text_encoder = o.text_encoder;
   parts.mmproj = o.mmproj;
   parts.vae = o.vae;
@@ -122,13 +123,6 @@ FlowMatchConfig read_schedule(const fs::path& file) {
   if (file.empty()) return {};
   std::ifstream in(file, std::ios::binary);
   return FlowMatchConfig::parse(std::string(std::istreambuf_iterator<char>(in), {}));
-}
-
-// bf16 halves memory and is faster where the CPU has it; a machine without gets the exact path.
-CpuOptions cpu_options(PrecisionChoice choice) {
-  const bool native = __builtin_cpu_supports("avx512bf16") != 0;
-  const bool bf16 = choice == PrecisionChoice::bf16 || (choice == PrecisionChoice::automatic && native);
-  return {bf16 ? Precision::bf16 : Precision::f32};
 }
 
 }  // namespace
@@ -198,9 +192,17 @@ Result Engine::run(const Request& request, const Callbacks& callbacks) {
   return result;
 }
 
+// bf16 halves memory and is faster where the CPU has it; a machine without gets the exact path.
+CpuOptions cpu_options(PrecisionChoice choice) {
+  const bool native = __builtin_cpu_supports("avx512bf16") != 0;
+  const bool bf16 = choice == PrecisionChoice::bf16 || (choice == PrecisionChoice::automatic && native);
+  return {bf16 ? Precision::bf16 : Precision::f32};
+}
+
 EngineOptions make_engine_options(const OptionValues& o) {
   EngineOptions e;
   e.model = o.text("model");
+  e.dit = o.text("dit");
   e.text_encoder = o.text("text-encoder");
   e.mmproj = o.text("mmproj");
   e.vae = o.text("vae");

@@ -19,6 +19,8 @@ namespace inkling {
 
 enum class PrecisionChoice { automatic, f32, bf16 };
 
+struct CpuOptions;
+
 struct LoraFile {
   std::filesystem::path path;
   float scale = 1.f;
@@ -26,7 +28,7 @@ struct LoraFile {
 
 struct EngineOptions {
   std::filesystem::path model;         // folder, single file or GGUF; empty: the model that ships
-  std::filesystem::path text_encoder, mmproj, vae, tokenizer;  // when `model` is a DiT alone
+  std::filesystem::path dit, text_encoder, mmproj, vae, tokenizer;  // each replaces that part of `model`
   std::vector<LoraFile> loras;
   PrecisionChoice precision = PrecisionChoice::automatic;
   bool keep_loaded = false;            // keep every component in memory between requests
@@ -54,6 +56,8 @@ class Engine {
 };
 
 EngineOptions make_engine_options(const OptionValues& options);
+// How the CPU backend computes for this choice on this machine.
+CpuOptions cpu_options(PrecisionChoice choice);
 // Folder of the model that ships: INKLING_MODELS, beside the program, or where it was installed.
 std::filesystem::path shipped_model();
 

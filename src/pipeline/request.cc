@@ -78,7 +78,7 @@ Request make_request(const OptionValues& options, bool edit) {
   const std::string schedule = options.text("schedule");
   r.schedule = schedule == "lightning" ? ScheduleKind::lightning : schedule == "base" ? ScheduleKind::base : ScheduleKind::automatic;
   r.batch = static_cast<int>(options.integer("batch").value_or(1));
-  r.vae_tiling = options.flag("vae-tiling");
+  if (options.flag("vae-tiling")) r.vae_tiling = Tiling{};
   return r;
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/progress.h"
 #include "formats/image.h"
+#include "models/qwen_image/tiling.h"
 
 namespace inkling {
 
@@ -34,7 +35,7 @@ struct Request {
   RngKind rng = RngKind::cpu;
   ScheduleKind schedule = ScheduleKind::automatic;
   int batch = 1;                              // picture i is drawn with seed + i
-  bool vae_tiling = false;
+  std::optional<Tiling> vae_tiling;           // set: decode and encode in overlapping tiles
 
   // For parity tests: the reference pipeline's areas where a test had to shrink them; 0 = as documented.
   int64_t vae_area = 0, vl_area = 0;

@@ -1,0 +1,225 @@
+#include "pipeline/plan.h"
+
+#include <algorithm>
+#include <map>
+
+#include "backends/cpu/cpu_ops.h"
+#include "backends/plan/plan_ops.h"
+#include "base/error.h"
+#include "diffusion/latents.h"
+#include "models/loader.h"
+#include "models/registry.h"
+#include "pipeline/geometry.h"
+#include "pipeline/job.h"
+#include "pipeline/presets.h"
+
+namespace inkling {
+
+namespace {
+
+// Sizes of a model, from its files' headers or a preset.
+struct ModelSizes {
+  ModelConfig config;
+  std::optional<ModelFiles> files;  // absent for a preset
+  ModelDefaults defaults;
+  std::string name;
+};
+
+ModelSizes sizes_of(const EngineOptions& o) {
+  ModelSizes m;
+  m.name = o.model.string();
+  if (is_preset(m.name)) {
+    m.config = preset(m.name);
+    return m;
+  }
+  SeparateFiles parts;
+  parts.base = o.model.empty() ? shipped_model() : o.model;
+  parts.dit = o.dit;
+  parts.text_encoder = o.text_encoder;
+  parts.mmproj = o.mmproj;
+  parts.vae = o.vae;
+  if (!std::filesystem::exists(parts.base)) throw ModelError("{}: no such model file, folder or preset", parts.base.string());
+  m.files = combine(parts);
+  m.defaults = m.files->defaults;
+  m.name = parts.base.string();
+  m.config.dit = dit_config(*m.files, Checkpoint::open(m.files->dit, Component::dit));
+  m.config.text = text_config(*m.files, Checkpoint::open(m.files->text_encoder, Component::text_encoder));
+  if (!m.files->vision.empty()) m.config.vision = vision_config(*m.files, Checkpoint::open(m.files->vision, Component::vision));
+  m.config.vae = vae_config(*m.files, Checkpoint::open(m.files->vae, Component::vae));
+  return m;
+}
+
+int64_t stored_bytes(const Parameter& p) {
+  if (p.weight == nullptr) return p.shape.elements() * 4;
+  const int64_t bias = p.weight->has_bias ? p.shape[0] * 4 : 0;
+  const int64_t rows = p.shape.elements() / p.shape[-1];
+  return bias + rows * row_bytes(p.weight->stored, p.shape[-1]);
+}
+
+// Networks of shapes. Each is declared when a phase first asks for it, as the engine would load it.
+class PlannedParts : public Parts {
+ public:
+  PlannedParts(const ModelSizes& sizes, Ops& ops) : sizes_(sizes), ops_(ops) {}
+
+  TextEncoder& text_encoder() override { return ready(text_, sizes_.config.text, Component::text_encoder); }
+  VisionTower& vision() override { return ready(vision_, sizes_.config.vision, Component::vision); }
+  DitModulation& modulation() override { return ready(modulation_, sizes_.config.dit, Component::dit); }
+  Dit& dit() override { return ready(dit_, sizes_.config.dit, Component::dit); }
+  VaeEncoder& vae_encoder() override { return ready(encoder_, sizes_.config.vae, Component::vae); }
+  VaeDecoder& vae_decoder() override { return ready(decoder_, sizes_.config.vae, Component::vae); }
+
+  void done(Part part) override {
+    switch (part) {
+      case Part::text_encoder: text_.reset(); break;
+      case Part::vision: vision_.reset(); break;
+      case Part::modulation: modulation_.reset(); break;
+      case Part::dit: dit_.reset(); break;
+      case Part::vae_encoder: encoder_.reset(); break;
+      case Part::vae_decoder: decoder_.reset(); break;
+    }
+  }
+
+  void set_phase(const std::string& name) { phase_ = name; }
+  const std::map<std::string, PhaseNeed>& needs() const { return needs_; }
+  // Prepared weights that a phase's parts hold in the backend's memory.
+  int64_t prepared_bytes(const std::string& phase) const {
+    const auto it = prepared_.find(phase);
+    return it != prepared_.end() ? it->second : 0;
+  }
+  int64_t parameters() const { return parameters_; }
+
+ private:
+  template <typename M, typename Config>
+  M& ready(std::unique_ptr<M>& slot, const Config& config, Component component) {
+    if (slot) return *slot;
+    slot = std::make_unique<M>(config);
+    const int64_t before = ops_.memory().current;
+    if (sizes_.files) {
+      const Checkpoint checkpoint = Checkpoint::open(file_of(component), component);
+      declare_parameters(*slot, ops_, &checkpoint);
+    } else {
+      declare_parameters(*slot, ops_, nullptr);
+    }
+    prepared_[phase_] += ops_.memory().current - before;
+    count(*slot);
+    return *slot;
+  }
+
+  const std::filesystem::path& file_of(Component component) const {
+    switch (component) {
+      case Component::dit: return sizes_.files->dit;
+      case Component::text_encoder: return sizes_.files->text_encoder;
+      case Component::vision: return sizes_.files->vision;
+      case Component::vae: break;
+    }
+    return sizes_.files->vae;
+  }
+
+  // Weights by block: "transformer_blocks.7.attn.to_q.weight" belongs to the block "transformer_blocks.7".
+  void count(const Module& module) {
+    PhaseNeed& need = needs_[phase_];
+    std::map<std::string, int64_t> blocks;
+    module.for_each_parameter([&](const Parameter& p) {
+      const int64_t bytes = stored_bytes(p);
+      parameters_ += p.shape.elements() + (p.weight != nullptr && p.weight->has_bias ? p.shape[0] : 0);
+      need.weight_bytes += bytes;
+      if (p.kind == Parameter::Kind::embedding) need.host_bytes += bytes;
+      for (const char* list : {"transformer_blocks.", "layers.", "blocks."})
+        if (p.name.starts_with(list)) blocks[p.name.substr(0, p.name.find('.', std::char_traits<char>::length(list)))] += bytes;
+    });
+    for (const auto& [name, bytes] : blocks) need.block_bytes = std::max(need.block_bytes, bytes);
+    need.blocks += static_cast<int64_t>(blocks.size());
+  }
+
+  const ModelSizes& sizes_;
+  Ops& ops_;
+  std::string phase_;
+  std::map<std::string, PhaseNeed> needs_;
+  std::map<std::string, int64_t> prepared_;
+  int64_t parameters_ = 0;
+  std::unique_ptr<TextEncoder> text_;
+  std::unique_ptr<VisionTower> vision_;
+  std::unique_ptr<DitModulation> modulation_;
+  std::unique_ptr<Dit> dit_;
+  std::unique_ptr<VaeEncoder> encoder_;
+  std::unique_ptr<VaeDecoder> decoder_;
+};
+
+RunPlan plan(const ModelSizes& sizes, const Job& job, PrecisionChoice precision) {
+  CpuModel backend(cpu_options(precision));
+  PlanOps ops(backend);
+  PlannedParts parts(sizes, ops);
+  run_job(ops, parts, job, {}, [&](const char* phase) {
+    ops.begin_phase(phase);
+    parts.set_phase(phase);
+  });
+  RunPlan result;
+  result.model = sizes.name;
+  result.parameters = parts.parameters();
+  result.peak_bytes = ops.memory().peak;
+  result.width = job.width;
+  result.height = job.height;
+  result.steps = job.schedule.steps();
+  result.cfg_scale = job.cfg_scale;
+  for (const PlanPhase& p : ops.phases()) {
+    if (p.name.empty()) continue;
+    PhasePlan phase;
+    phase.name = p.name;
+    if (const auto it = parts.needs().find(p.name); it != parts.needs().end()) phase.need = it->second;
+    phase.need.name = p.name;
+    phase.need.activation_bytes = p.peak_bytes - parts.prepared_bytes(p.name);
+    phase.peak_bytes = p.peak_bytes;
+    phase.flops = static_cast<double>(p.flops);
+    result.phases.push_back(phase);
+  }
+  return result;
+}
+
+EncodedPrompt planned_prompt(int64_t template_tokens, int64_t tokens, int references, int64_t vision_tokens) {
+  EncodedPrompt p;
+  p.drop = template_tokens;
+  int64_t length = template_tokens;
+  for (int i = 0; i < references; ++i) {
+    p.image_starts.push_back(length + 6);  // "Picture 1: <|vision_start|>"
+    length += 7 + vision_tokens;
+  }
+  p.ids.assign(static_cast<size_t>(length + tokens), 0);
+  return p;
+}
+
+// A job of the right shapes without content.
+Job planned_job(const PlanRequest& r, const ModelSizes& sizes) {
+  const auto pick = [](int64_t asked, int64_t preset, int64_t otherwise) { return static_cast<int>(asked > 0 ? asked : preset > 0 ? preset : otherwise); };
+  Job job;
+  job.width = pick(r.width, sizes.defaults.width, 1024);
+  job.height = pick(r.height, sizes.defaults.height, 1024);
+  const int64_t tokens = job.width / kPixelsPerToken * (job.height / kPixelsPerToken);
+  const int64_t drop = r.references > 0 ? 64 : 34;
+  job.cfg_scale = r.cfg_scale >= 0 ? r.cfg_scale : sizes.defaults.cfg_scale.value_or(4.f);
+  job.positive = planned_prompt(drop, r.prompt_tokens, r.references, r.vision_tokens);
+  if (job.cfg_scale > 1) job.negative = planned_prompt(drop, r.negative_tokens, r.references, r.vision_tokens);
+  const auto side = static_cast<int64_t>(std::lround(std::sqrt(static_cast<double>(r.vision_tokens)))) * 2;
+  for (int i = 0; i < r.references; ++i) {
+    job.vision.push_back({host_tensor(Shape{side * side, sizes.config.vision.patch_values()}), side, side});
+    job.references.push_back(host_tensor(Shape{job.height, job.width, 3}));
+  }
+  job.schedule = make_schedule({}, pick(r.steps, sizes.defaults.steps, r.references > 0 ? 40 : 50), tokens);
+  for (int i = 0; i < r.batch; ++i) job.noise.push_back(host_tensor(Shape{tokens, 4 * sizes.config.vae.latent_channels}));
+  if (r.vae_tiling) job.tiling = Tiling{};
+  return job;
+}
+
+}  // namespace
+
+RunPlan plan_run(const PlanRequest& request) {
+  const ModelSizes sizes = sizes_of(request.model);
+  PlanRequest r = request;
+  // What smart_resize leaves of the vision tower's area, for a square picture.
+  const PictureSize seen = smart_resize(size_of_area(kVisionArea, 1.0), {28, sizes.config.processor.min_pixels, sizes.config.processor.max_pixels});
+  r.vision_tokens = seen.pixels() / (28 * 28);
+  return plan(sizes, planned_job(r, sizes), r.model.precision);
+}
+
+RunPlan plan_job(const EngineOptions& model, const Job& job) { return plan(sizes_of(model), job, model.precision); }
+
+}  // namespace inkling
