@@ -148,7 +148,7 @@ def dit_gguf(path, model, choose, prefix="", architecture=True, reshaped=()):
         values = tensor.float().numpy()
         shape = values.shape
         if name in reshaped:
-            writer.add_array(f"comfy.gguf.orig_shape.{name}", [int(n) for n in shape])
+            writer.add_array(f"comfy.gguf.orig_shape.{prefix}{name}", [int(n) for n in shape])
             values = values.reshape(-1, reshaped[name])
         back = add_quantized(writer, prefix + name, values, choose(name, tensor))
         state[name] = torch.from_numpy(np.array(back.reshape(shape)))
