@@ -2,8 +2,8 @@
 // Activations are float. All tensors and workspaces come from one counting allocator, so memory() is exact;
 // weights that are used in place (mapped files) are not in it. Not for several threads at once.
 //
-// Results are the same bytes for the same thread count; those of attention and of all row and elementwise
-// operations for any thread count.
+// Results are the same bytes on every run, for any number of threads, and for a row or a sequence whatever stands
+// beside it in the batch (tests/ops/numerics_test.cc; measured of oneDNN, whose documentation does not promise it).
 #pragma once
 
 #include "backends/cpu/cpu_model.h"
