@@ -2,6 +2,7 @@
 #include "backends/cpu/cpu_ops.h"
 
 #include <gtest/gtest.h>
+#include <hwy/targets.h>
 
 #include <functional>
 
@@ -240,9 +241,9 @@ const OpCase kCases[] = {
      true},
 };
 
-void compare(const OpCase& c, Precision precision, double tolerance) {
+void compare(const OpCase& c, Precision precision, double tolerance, uint32_t seeds = 12) {
   CpuOps ops(CpuOptions{precision});
-  for (uint32_t seed = 0; seed < 12; ++seed) {
+  for (uint32_t seed = 0; seed < seeds; ++seed) {
     Random random(seed);
     const Outcome o = c.run(ops, random);
     EXPECT_LE(ref::nmse(o.got, o.want), tolerance) << "seed " << seed << " shape " << o.got.shape().str();
@@ -260,6 +261,21 @@ std::vector<OpCase> weight_cases() {
     if (c.multiplies_weights) cases.push_back(c);
   return cases;
 }
+
+// The kernels of older processors, on this one. (oneDNN's are chosen once per process: ONEDNN_MAX_CPU_ISA=AVX2.)
+class CpuOpsEveryTarget : public testing::TestWithParam<OpCase> {};
+TEST_P(CpuOpsEveryTarget, MatchesReference) {
+  for (int64_t targets = hwy::SupportedTargets(); targets != 0; targets &= targets - 1) {
+    hwy::SetSupportedTargetsForTest(targets & -targets);
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+    compare(GetParam(), Precision::f32, 1e-11, 4);
+    hwy::SetSupportedTargetsForTest(0);
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+    if (HasFailure()) FAIL() << hwy::TargetName(targets & -targets);
+  }
+}
+INSTANTIATE_TEST_SUITE_P(, CpuOpsEveryTarget, testing::ValuesIn(kCases),
+                         [](const auto& info) { return info.param.name; });
 
 class CpuOpsBf16 : public testing::TestWithParam<OpCase> {};
 TEST_P(CpuOpsBf16, MatchesReference) { compare(GetParam(), Precision::bf16, 5e-4); }

@@ -3,7 +3,8 @@
 // weights that are used in place (mapped files) are not in it. Not for several threads at once.
 //
 // Results are the same bytes on every run, for any number of threads, and for a row or a sequence whatever stands
-// beside it in the batch (tests/ops/numerics_test.cc; measured of oneDNN, whose documentation does not promise it).
+// beside it in the batch (tests/ops/numerics_test.cc; measured of oneDNN,
+// whose documentation does not promise it; without AVX-512 its products do depend on the rows beside them).
 #pragma once
 
 #include "backends/cpu/cpu_model.h"
