@@ -25,8 +25,9 @@ struct Golden {
 
   explicit Golden(const std::string& name);
   bool has(const std::string& tensor) const { return trace->find(tensor) != nullptr; }
-  Tensor load(const std::string& tensor) const;      // f32
-  Tensor load_ids(const std::string& tensor) const;  // i32
+  Tensor load(const std::string& tensor) const;                                                     // f32
+  Tensor load_ids(const std::string& tensor) const;                                                 // i32
+  Tensor load_bytes(const std::string& tensor) const { return trace->load(*trace->find(tensor)); }  // u8
   // A path field of the description; empty when absent.
   std::filesystem::path path(const char* field) const;
 };
