@@ -1,5 +1,3 @@
-#include <sys/resource.h>
-
 #include <chrono>
 
 #include "gguf_bytes.h"
@@ -10,13 +8,6 @@ namespace {
 constexpr uint32_t kF32 = 0, kQ8 = 8, kI8 = 24, kI64 = 27;                             // tensor types
 constexpr uint32_t kU32 = 4, kI32 = 5, kBool = 7, kString = 8, kArray = 9, kU64 = 10;  // value types
 
-// Peak resident memory of this process in KiB.
-long peak_memory() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return usage.ru_maxrss;
-}
-
 // The tensor "a". The bytes must outlive it.
 Tensor only_tensor(const Bytes& bytes) {
   const auto file = parse_gguf(bytes, "file");
@@ -25,6 +16,7 @@ Tensor only_tensor(const Bytes& bytes) {
 
 void expect_refused(const GgufBytes& file, const std::string& part) {
   const Bytes bytes = file.bytes();
+  reset_peak_memory();
   const long before = peak_memory();
   const auto begin = std::chrono::steady_clock::now();
   expect_error<ModelError>([&] { parse_gguf(bytes, "file"); }, part);
