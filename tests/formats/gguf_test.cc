@@ -1,5 +1,3 @@
-#include <sys/resource.h>
-
 #include <chrono>
 
 #include "gguf_bytes.h"
@@ -10,15 +8,15 @@ namespace {
 constexpr uint32_t kF32 = 0, kQ8 = 8, kI8 = 24, kI64 = 27;                             // tensor types
 constexpr uint32_t kU32 = 4, kI32 = 5, kBool = 7, kString = 8, kArray = 9, kU64 = 10;  // value types
 
-// Peak resident memory of this process in KiB.
-long peak_memory() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return usage.ru_maxrss;
+// The tensor "a". The bytes must outlive it.
+Tensor only_tensor(const Bytes& bytes) {
+  const auto file = parse_gguf(bytes, "file");
+  return file->load(*file->find("a"));
 }
 
 void expect_refused(const GgufBytes& file, const std::string& part) {
   const Bytes bytes = file.bytes();
+  reset_peak_memory();
   const long before = peak_memory();
   const auto begin = std::chrono::steady_clock::now();
   expect_error<ModelError>([&] { parse_gguf(bytes, "file"); }, part);
@@ -47,19 +45,18 @@ TEST(Gguf, DimensionsComeOutInPyTorchOrder) {
 TEST(Gguf, AcceptsTheEdgesOfTheFormat) {
   EXPECT_EQ(parse_gguf(GgufBytes(0, 0).bytes(), "file")->entries().size(), 0u);
   EXPECT_EQ(parse_gguf(GgufBytes(0, 0, 2).bytes(), "file")->entries().size(), 0u);
-  const auto empty = parse_gguf(GgufBytes(1, 0).tensor("a", {0}, kF32, 0).pad().bytes(), "file");
-  EXPECT_EQ(empty->load(*empty->find("a")).elements(), 0);
-  const auto scalar = parse_gguf(GgufBytes(1, 0).tensor("a", {}, kF32, 0).pad().zeros(4).bytes(), "file");
-  EXPECT_EQ(scalar->load(*scalar->find("a")).shape().rank(), 0);
-  const auto aligned = parse_gguf(GgufBytes(2, 1)
-                                      .key("general.alignment", kU32)
-                                      .number(1u)
-                                      .tensor("a", {3}, kI8, 0)
-                                      .tensor("b", {1}, kF32, 3)
-                                      .zeros(7)
-                                      .bytes(),
-                                  "file");
-  EXPECT_EQ(aligned->load(*aligned->find("b")).data<float>()[0], 0.f);  // at an odd address
+  const Bytes empty = GgufBytes(1, 0).tensor("a", {0}, kF32, 0).pad().bytes();
+  EXPECT_EQ(only_tensor(empty).elements(), 0);
+  const Bytes scalar = GgufBytes(1, 0).tensor("a", {}, kF32, 0).pad().zeros(4).bytes();
+  EXPECT_EQ(only_tensor(scalar).shape().rank(), 0);
+  const Bytes packed = GgufBytes(2, 1)
+                           .key("general.alignment", kU32)
+                           .number(1u)
+                           .tensor("b", {3}, kI8, 0)
+                           .tensor("a", {1}, kF32, 3)
+                           .zeros(7)
+                           .bytes();
+  EXPECT_EQ(only_tensor(packed).data<float>()[0], 0.f);  // at an odd address
 }
 
 TEST(Gguf, ComfyOriginalShapesAreRestored) {
@@ -77,8 +74,9 @@ TEST(Gguf, ComfyOriginalShapesAreRestored) {
     for (const int32_t d : dims) bytes.number(d);
     return bytes.tensor("a", {32, 2}, kQ8, 0).pad().zeros(68);
   };
-  const auto whole = parse_gguf(shape_key({1, 2, 32}).bytes(), "file");
-  EXPECT_EQ(whole->load(*whole->find("a")).dtype(), DType::q8_0);  // whole blocks stay as they are
+  const Bytes whole = shape_key({1, 2, 32}).bytes();
+  EXPECT_EQ(only_tensor(whole).dtype(), DType::q8_0);  // whole blocks stay as they are
+  EXPECT_EQ(only_tensor(whole).shape(), (Shape{1, 2, 32}));
   expect_refused(shape_key({1, 2, 31}), "does not fit");
   expect_refused(shape_key({-1, -2, 32}), "negative");
   expect_refused(shape_key({2, 32, 1, 1, 1, 1, 1}), "at most 6");

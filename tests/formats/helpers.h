@@ -75,6 +75,15 @@ void expect_error(const std::function<void()>& action, const std::string& part) 
   }
 }
 
+// Peak resident memory in KiB since reset_peak_memory(), by /proc.
+inline void reset_peak_memory() { std::ofstream("/proc/self/clear_refs") << "5"; }
+inline long peak_memory() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("VmHWM:")) return std::stol(line.substr(6));
+  return 0;
+}
+
 // Loads every tensor and reads every byte, so that a wrong offset shows under AddressSanitizer.
 inline uint64_t touch_all(const TensorFile& file) {
   uint64_t sum = 0;
