@@ -13,6 +13,7 @@
 #include "pipeline/job.h"
 #include "pipeline/options.h"
 #include "pipeline/picture.h"
+#include "pipeline/plan.h"
 
 namespace inkling {
 
@@ -197,6 +198,10 @@ CpuOptions cpu_options(PrecisionChoice choice) {
   const bool native = __builtin_cpu_supports("avx512bf16") != 0;
   const bool bf16 = choice == PrecisionChoice::bf16 || (choice == PrecisionChoice::automatic && native);
   return {bf16 ? Precision::bf16 : Precision::f32};
+}
+
+RunPlan Engine::plan(const Request& request) const {
+  return plan_job(impl_->options, prepare_request(request, impl_->traits, impl_->tokenizer).job);
 }
 
 EngineOptions make_engine_options(const OptionValues& o) {

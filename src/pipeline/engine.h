@@ -20,6 +20,7 @@ namespace inkling {
 enum class PrecisionChoice { automatic, f32, bf16 };
 
 struct CpuOptions;
+struct RunPlan;
 
 struct LoraFile {
   std::filesystem::path path;
@@ -47,6 +48,8 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   Result run(const Request& request, const Callbacks& callbacks = {});
+  // What run() would need for this request, to the byte; no weights are loaded.
+  RunPlan plan(const Request& request) const;
   void set_trace(TraceFn trace);
   const std::string& model_name() const;
 

@@ -42,7 +42,7 @@ struct RunPlan {
 };
 
 RunPlan plan_run(const PlanRequest& request);
-// The plan of a prepared job, for tests that compare it with a run.
+// The plan of a prepared job (job.h): Engine::plan.
 RunPlan plan_job(const EngineOptions& model, const Job& job);
 
 }  // namespace inkling

@@ -1,0 +1,90 @@
+// A plan says what a run takes, before it.
+
+#include "pipeline/plan.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+
+#include "base/error.h"
+#include "memory/placement.h"
+#include "models/goldens.h"
+
+namespace inkling {
+namespace {
+
+using testing::Golden;
+
+Request small_request(bool edit) {
+  Request r;
+  r.prompt = "a cute panda with a red hat, 可爱的熊猫";
+  r.width = 96;
+  r.height = 64;
+  r.steps = 3;
+  r.cfg_scale = 4;
+  r.vae_area = 96 * 96;
+  r.vl_area = 160 * 160;
+  if (edit) r.images = {Image::blank(90, 70, 3, 128), Image::blank(64, 100, 3, 30)};
+  return r;
+}
+
+EngineOptions model_of(const char* golden, PrecisionChoice precision) {
+  EngineOptions o;
+  o.model = Golden(golden).path("checkpoint");
+  o.precision = precision;
+  return o;
+}
+
+class PlanEqualsRun : public ::testing::TestWithParam<std::tuple<const char*, bool, PrecisionChoice, bool>> {};
+
+TEST_P(PlanEqualsRun, PeakIsExact) {
+  const auto& [golden, edit, precision, tiled] = GetParam();
+  Engine engine(model_of(golden, precision));
+  Request request = small_request(edit);
+  if (tiled) request.vae_tiling = Tiling{64, 48};
+  const RunPlan plan = engine.plan(request);
+  const Result result = engine.run(request);
+  EXPECT_EQ(plan.peak_bytes, result.activation_peak_bytes);
+  EXPECT_GT(plan.peak_bytes, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, PlanEqualsRun,
+                         ::testing::Combine(::testing::Values("t2i_cfg"), ::testing::Values(false),
+                                            ::testing::Values(PrecisionChoice::f32, PrecisionChoice::bf16), ::testing::Bool()));
+INSTANTIATE_TEST_SUITE_P(Edits, PlanEqualsRun,
+                         ::testing::Combine(::testing::Values("edit_2ref"), ::testing::Values(true),
+                                            ::testing::Values(PrecisionChoice::f32, PrecisionChoice::bf16), ::testing::Values(false)));
+
+TEST(Plan, OfThePublishedModelNeedsNoWeightsAndNoTime) {
+  PlanRequest r;
+  r.model.model = "qwen-image";
+  r.width = r.height = 1024;
+  const auto start = std::chrono::steady_clock::now();
+  const RunPlan plan = plan_run(r);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  EXPECT_LT(seconds, 1.0);
+  // 20.430 B of the transformer less the dead text tail of the last block, 7.07 B of the text model's layers and
+  // embedding, and the folded VAE decoder (reference/qwen-image.md section 11).
+  EXPECT_NEAR(static_cast<double>(plan.parameters), 20.430401088e9 - 94.393e6 + 6.525618176e9 + 544.997376e6 + 25.29e6, 1e6);
+  double flops = 0;
+  for (const PhasePlan& p : plan.phases)
+    if (p.name == "denoise") flops = p.flops / 50;
+  EXPECT_NEAR(flops, 69.3e12 * 2, 0.04 * 69.3e12 * 2);  // positive with 64 tokens, negative with 6
+}
+
+TEST(Placement, StreamsWhatDoesNotFitAndNamesTheSmallestBudget) {
+  const std::vector<PhaseNeed> needs{{"denoise", 1000, 10'500, 0, 100, 100}, {"decode", 2000, 50, 0, 0, 0}};
+  const Placement roomy = place(needs, 20'000);
+  EXPECT_TRUE(roomy.fits);
+  EXPECT_EQ(roomy.phases[0].streamed_blocks, 0);
+  const Placement tight = place(needs, 5'000);
+  EXPECT_TRUE(tight.fits);
+  EXPECT_EQ(tight.phases[0].resident_blocks, (5'000 - 1'000 - 500 - 200) / 100);
+  for (const PhasePlacement& p : tight.phases) EXPECT_LE(p.peak_bytes, 5'000);
+  EXPECT_EQ(tight.smallest_budget, 2050);
+  EXPECT_TRUE(place(needs, 2050).fits);
+  EXPECT_FALSE(place(needs, 2049).fits);
+}
+
+}  // namespace
+}  // namespace inkling
