@@ -164,6 +164,12 @@ TEST_F(Registry, CombinesSeparateFiles) {
   EXPECT_EQ(files.vision, "mmproj.gguf");
   const Checkpoint checkpoint = Checkpoint::open(files.dit, Component::dit);
   EXPECT_TRUE(dit_config(files, checkpoint).zero_cond_t);  // only its name tells
+  write(dir_ / "text/model.safetensors", "");
+  write(dir_ / "text/config.json", "{}");
+  parts.text_encoder = dir_ / "text";  // a folder brings its configuration
+  parts.mmproj.clear();
+  EXPECT_EQ(combine(parts).vision, dir_ / "text/model.safetensors");
+  EXPECT_EQ(combine(parts).text_config, dir_ / "text/config.json");
   parts.zero_cond_t = false;
   EXPECT_FALSE(dit_config(combine(parts), checkpoint).zero_cond_t);
   EXPECT_EQ(find_model(dit("qwen-image.safetensors")).kind, PipelineKind::generate);

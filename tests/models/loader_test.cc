@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -203,6 +204,22 @@ TEST_F(Loader, AnnouncesBlocksToTheResidency) {
   std::vector<std::string> twice = pass;
   twice.insert(twice.end(), pass.begin(), pass.end());
   EXPECT_EQ(recorder.events, twice);
+}
+
+TEST_F(Loader, KeepsASchedulesModulationInHostMemory) {
+  const std::vector<float> expected = run(checkpoint(tensors_));
+  const std::vector<float> steps{700.f};
+  const auto away = modulation_.forward(ops_, steps, [&](const Tensor& t) { return ops_.download(t); });
+  const StepModulation back = away[0].transferred([&](const Tensor& t) { return ops_.upload(t); });
+  EXPECT_EQ(back.image.size(), 2u);
+  EXPECT_EQ(back.image[1].shape(), (Shape{6, 1, 32}));
+  DitInputs in;
+  in.pictures = {{1, 2, 3}};
+  in.text = ops_.upload(random_tensor(Shape{5, config_.text_dim}, 1));
+  in.text_segments = Segments::single(5);
+  const Tensor v = dit_.forward(ops_, dit_.prepare(ops_, in),
+                                ops_.upload(random_tensor(Shape{6, config_.in_channels}, 2, 1.f)), back);
+  EXPECT_TRUE(std::ranges::equal(v.span<float>(), expected));
 }
 
 // Two samples with different texts and timesteps in one packed batch equal two runs.
