@@ -50,6 +50,15 @@ fs::path tensor_file_in(const fs::path& folder) {
                    pickle ? "; pickle files (.bin, .pt) are not read because loading them can run code" : "");
 }
 
+// A part that the user named: a file, or a folder of the diffusers layout.
+struct Part {
+  fs::path file, config;
+};
+Part part_at(const fs::path& path) {
+  if (!fs::is_directory(path)) return {path, {}};
+  return {tensor_file_in(path), if_exists(path / "config.json")};
+}
+
 fs::path tokenizer_in(const fs::path& root) {
   for (const char* folder : {"tokenizer", "processor"})
     for (const char* file : {"tokenizer.json", "vocab.json"})
@@ -155,18 +164,25 @@ ModelFiles combine(const SeparateFiles& parts) {
   ModelFiles files;
   if (!parts.base.empty()) files = find_model(parts.base);
   if (!parts.dit.empty()) {
-    const ModelFiles single = find_single_file(parts.dit);
-    files.dit = parts.dit;
-    if (parts.base.empty()) {
-      files = single;
-    } else if (single.kind != PipelineKind::generate) {
-      files.kind = single.kind;
-    }
+    const Part part = part_at(parts.dit);
+    const ModelFiles single = find_single_file(part.file);
+    if (parts.base.empty()) files = single;
+    if (!parts.base.empty() && single.kind != PipelineKind::generate) files.kind = single.kind;
+    files.dit = part.file;
+    if (!part.config.empty()) files.dit_config = part.config;
   }
-  if (!parts.text_encoder.empty()) files.text_encoder = files.vision = parts.text_encoder;
-  if (!parts.text_encoder.empty() && ends_with(parts.text_encoder, ".gguf")) files.vision.clear();
+  if (!parts.text_encoder.empty()) {
+    const Part part = part_at(parts.text_encoder);
+    files.text_encoder = part.file;
+    if (!part.config.empty()) files.text_config = part.config;
+    files.vision = ends_with(part.file, ".gguf") ? fs::path() : part.file;  // GGUF: in a file of its own
+  }
   if (!parts.mmproj.empty()) files.vision = parts.mmproj;
-  if (!parts.vae.empty()) files.vae = parts.vae;
+  if (!parts.vae.empty()) {
+    const Part part = part_at(parts.vae);
+    files.vae = part.file;
+    if (!part.config.empty()) files.vae_config = part.config;
+  }
   if (!parts.tokenizer.empty()) files.tokenizer = parts.tokenizer;
   if (parts.kind) files.kind = *parts.kind;
   if (parts.zero_cond_t) files.zero_cond_t = parts.zero_cond_t;

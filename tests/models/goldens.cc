@@ -6,9 +6,17 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "base/threads.h"
+
 namespace inkling::testing {
 
 namespace fs = std::filesystem;
+
+// These networks are tiny: threads would only wait for each other.
+class OneThread : public ::testing::Environment {
+  void SetUp() override { set_thread_count(1); }
+};
+[[maybe_unused]] const auto* const kOneThread = ::testing::AddGlobalTestEnvironment(new OneThread);
 
 fs::path golden_root() {
   if (const char* env = std::getenv("INKLING_GOLDENS")) return env;

@@ -68,18 +68,12 @@ Tensor unpack(const Tensor& tokens, int64_t h, int64_t w) {
   return map;
 }
 
-// Pillow resizes the height first where that one shrinks and the width does not.
-Image resize(const Image& image, int width, int height, ResampleFilter filter) {
-  if (height >= image.height || width < image.width) return resample(image, width, height, filter);
-  return resample(resample(image, image.width, height, filter), width, height, filter);
-}
-
 // A reference picture, resized to about `area` pixels with sides in multiples of 32.
 Image reference_picture(const Golden& g, int64_t i, double area) {
   const Image image = read_image(g.root / g.description["images"][i].get<std::string>());
   const double ratio = static_cast<double>(image.width) / image.height, width = std::sqrt(area * ratio);
   const auto side = [](double length) { return static_cast<int>(std::nearbyint(length / 32)) * 32; };
-  return resize(image, side(width), side(width / ratio), ResampleFilter::lanczos);
+  return resample(image, side(width), side(width / ratio), ResampleFilter::lanczos);
 }
 
 // What the vision tower's processor makes of it.
@@ -93,7 +87,7 @@ Image vision_picture(const Golden& g, int64_t i, const ProcessorConfig& p) {
     h = std::ceil(image.height * beta / kUnit) * kUnit;
     w = std::ceil(image.width * beta / kUnit) * kUnit;
   }
-  return resize(image, static_cast<int>(w), static_cast<int>(h), ResampleFilter::bicubic);
+  return resample(image, static_cast<int>(w), static_cast<int>(h), ResampleFilter::bicubic);
 }
 
 Tensor bytes_of(const Image& image) {

@@ -32,7 +32,7 @@ Tensor gather_chunks(Ops& ops, const Tensor& rows, int64_t chunks, std::span<con
 StreamModulation StepModulation::image_block(int64_t block) const { return split(image[block]); }
 StreamModulation StepModulation::text_block(int64_t block) const { return split(text[block]); }
 
-StepModulation StepModulation::transferred(const std::function<Tensor(const Tensor&)>& move) const {
+StepModulation StepModulation::transferred(const TensorMove& move) const {
   StepModulation copy{timesteps, zero_row, {}, {}, move(norm_out)};
   for (const Tensor& t : image) copy.image.push_back(move(t));
   for (const Tensor& t : text) copy.text.push_back(move(t));
@@ -85,13 +85,15 @@ Tensor DitModulation::time_embedding(Ops& ops, std::span<const float> timesteps)
   return ops.add(x, ops.embedding(first, addition_));
 }
 
-std::vector<StepModulation> DitModulation::forward(Ops& ops, std::span<const float> timesteps) {
+std::vector<StepModulation> DitModulation::forward(Ops& ops, std::span<const float> timesteps,
+                                                   const TensorMove& place) {
   std::vector<std::vector<float>> steps;
   for (float t : timesteps) steps.push_back({t});
-  return forward(ops, steps);
+  return forward(ops, steps, place);
 }
 
-std::vector<StepModulation> DitModulation::forward(Ops& ops, std::span<const std::vector<float>> steps) {
+std::vector<StepModulation> DitModulation::forward(Ops& ops, std::span<const std::vector<float>> steps,
+                                                   const TensorMove& place) {
   // Rows of every matrix product: the timesteps of all steps, then t = 0 if it is needed.
   std::vector<float> rows;
   std::vector<StepModulation> table(steps.size());
@@ -108,6 +110,7 @@ std::vector<StepModulation> DitModulation::forward(Ops& ops, std::span<const std
   const auto zero = static_cast<int64_t>(rows.size());
   if (config_.zero_cond_t) rows.push_back(0.f);
 
+  const auto placed = [&](Tensor chunks) { return place ? place(chunks) : chunks; };
   const Tensor embedding = time_embedding(ops, rows);  // [T, D]
   ops.trace("transformer.temb", embedding);
   if (config_.zero_cond_t) ops.trace("transformer.temb_zero", embedding.slice_rows(zero, zero + 1));
@@ -116,14 +119,14 @@ std::vector<StepModulation> DitModulation::forward(Ops& ops, std::span<const std
     const Resident resident(*block);
     const Tensor image = ops.linear(t, block->image), text = ops.linear(t, block->text);  // [T, 6 D]
     for (size_t s = 0; s < steps.size(); ++s) {
-      table[s].text.push_back(gather_chunks(ops, text, 6, pick[s]));
+      table[s].text.push_back(placed(gather_chunks(ops, text, 6, pick[s])));
       std::vector<int64_t> with_zero = pick[s];
       if (config_.zero_cond_t) with_zero.push_back(zero);
-      table[s].image.push_back(gather_chunks(ops, image, 6, with_zero));
+      table[s].image.push_back(placed(gather_chunks(ops, image, 6, with_zero)));
     }
   }
   const Tensor out = ops.linear(t, norm_out_);  // [T, 2 D]
-  for (size_t s = 0; s < steps.size(); ++s) table[s].norm_out = gather_chunks(ops, out, 2, pick[s]);
+  for (size_t s = 0; s < steps.size(); ++s) table[s].norm_out = placed(gather_chunks(ops, out, 2, pick[s]));
   return table;
 }
 

@@ -4,6 +4,7 @@
 // It shares the DiT's checkpoint and names but is a module of its own, loaded and dropped on its own.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -12,6 +13,8 @@
 #include "models/qwen_image/config.h"
 
 namespace inkling {
+
+using TensorMove = std::function<Tensor(const Tensor&)>;
 
 // Modulation of one stream in one block. Each view is [G, D]: row g serves the RowGroups that name g.
 struct StreamModulation {
@@ -31,18 +34,21 @@ class StepModulation {
 
   StreamModulation image_block(int64_t block) const;
   StreamModulation text_block(int64_t block) const;
-  // Copies for keeping a long schedule in host memory: download after the table is made, upload per step.
-  StepModulation transferred(const std::function<Tensor(const Tensor&)>& move) const;
+  // A copy made by `move`, such as Ops::upload of a step that was kept in host memory.
+  StepModulation transferred(const TensorMove& move) const;
 };
 
 class DitModulation : public Module {
  public:
   explicit DitModulation(const DitConfig& config);
 
-  // One entry per step. timesteps: 1000 sigma, one list per step (usually of length 1).
-  std::vector<StepModulation> forward(Ops& ops, std::span<const std::vector<float>> steps);
+  // One entry per step. timesteps: 1000 sigma, one list per step (usually of length 1). A long schedule takes
+  // much memory (8.8 MB a step in float32): `place`, such as Ops::download, moves each block's part away as
+  // soon as it is made.
+  std::vector<StepModulation> forward(Ops& ops, std::span<const std::vector<float>> steps,
+                                      const TensorMove& place = {});
   // A schedule with the same timestep for every sample.
-  std::vector<StepModulation> forward(Ops& ops, std::span<const float> timesteps);
+  std::vector<StepModulation> forward(Ops& ops, std::span<const float> timesteps, const TensorMove& place = {});
 
  private:
   struct Block : Module {
