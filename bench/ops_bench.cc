@@ -70,7 +70,11 @@ void linear(benchmark::State& state, Precision precision, DType stored) {
 void linear_shapes(benchmark::internal::Benchmark* b) {
   b->ArgNames({"m", "k", "n"})->UseRealTime()->Unit(benchmark::kMicrosecond);
   for (int64_t m : {1, 64, 1024}) b->Args({m, 3072, 3072});
-  b->Args({1024, 3072, 12288})->Args({1, 256, 1536})->Args({512, 256, 256})->Args({512, 256, 1024})->Args({512, 1024, 256});
+  b->Args({1024, 3072, 12288})
+      ->Args({1, 256, 1536})
+      ->Args({512, 256, 256})
+      ->Args({512, 256, 1024})
+      ->Args({512, 1024, 256});
 }
 
 BENCHMARK_CAPTURE(linear, f32, Precision::f32, DType::f32)->Apply(linear_shapes);
@@ -87,8 +91,17 @@ void attention(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(ops.attention(q, k, v, spec));
   report_flops(state, 4.0 * rows * rows * heads * dim);
 }
-BENCHMARK(attention)->ArgNames({"rows", "heads", "dim"})->UseRealTime()->Unit(benchmark::kMillisecond)
-    ->Args({4096, 4, 128})->Args({550, 4, 64})->Args({256, 4, 64})->Args({1024, 16, 80})->Args({64, 16, 80})->Args({1024, 1, 96})->Args({4096, 1, 384});
+BENCHMARK(attention)
+    ->ArgNames({"rows", "heads", "dim"})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond)
+    ->Args({4096, 4, 128})
+    ->Args({550, 4, 64})
+    ->Args({256, 4, 64})
+    ->Args({1024, 16, 80})
+    ->Args({64, 16, 80})
+    ->Args({1024, 1, 96})
+    ->Args({4096, 1, 384});
 
 void conv2d(benchmark::State& state) {
   CpuOps ops;
@@ -99,8 +112,15 @@ void conv2d(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(ops.conv2d(x, w, ConvSpec::same3x3()));
   report_flops(state, 18.0 * size * size * in * out);
 }
-BENCHMARK(conv2d)->ArgNames({"size", "in", "out"})->UseRealTime()->Unit(benchmark::kMillisecond)
-    ->Args({64, 384, 384})->Args({256, 96, 96})->Args({256, 24, 24})->Args({128, 48, 48})->Args({256, 24, 3});
+BENCHMARK(conv2d)
+    ->ArgNames({"size", "in", "out"})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond)
+    ->Args({64, 384, 384})
+    ->Args({256, 96, 96})
+    ->Args({256, 24, 24})
+    ->Args({128, 48, 48})
+    ->Args({256, 24, 3});
 
 template <typename Call>
 void rowwise(benchmark::State& state, int tensors, Call call) {
@@ -114,20 +134,31 @@ void rowwise(benchmark::State& state, int tensors, Call call) {
 }
 
 void row_shapes(benchmark::internal::Benchmark* b) {
-  b->ArgNames({"rows", "channels"})->UseRealTime()->Unit(benchmark::kMicrosecond)->Args({4096, 3072})->Args({512, 256})->Args({65536, 24});
+  b->ArgNames({"rows", "channels"})
+      ->UseRealTime()
+      ->Unit(benchmark::kMicrosecond)
+      ->Args({4096, 3072})
+      ->Args({512, 256})
+      ->Args({65536, 24});
 }
 
 using T = const Tensor&;
 BENCHMARK_CAPTURE(rowwise, add, 3, [](CpuOps& ops, T x, T, T) { return ops.add(x, x); })->Apply(row_shapes);
-BENCHMARK_CAPTURE(rowwise, rms_norm, 2, [](CpuOps& ops, T x, T g, T) { return ops.rms_norm(x, g, 1e-6f); })->Apply(row_shapes);
+BENCHMARK_CAPTURE(rowwise, rms_norm, 2, [](CpuOps& ops, T x, T g, T) {
+  return ops.rms_norm(x, g, 1e-6f);
+})->Apply(row_shapes);
 BENCHMARK_CAPTURE(rowwise, modulated_norm, 2, [](CpuOps& ops, T x, T, T t) {
   return ops.modulated_norm(x, t, t, RowGroups::single(x.rows()), 1e-6f);
 })->Apply(row_shapes);
 BENCHMARK_CAPTURE(rowwise, gated_add, 3, [](CpuOps& ops, T x, T, T t) {
   return ops.gated_add(x, x, t, RowGroups::single(x.rows()));
 })->Apply(row_shapes);
-BENCHMARK_CAPTURE(rowwise, channel_norm_silu, 2, [](CpuOps& ops, T x, T g, T) { return ops.channel_norm_silu(x, g); })->Apply(row_shapes);
-BENCHMARK_CAPTURE(rowwise, gelu_tanh, 2, [](CpuOps& ops, T x, T, T) { return ops.activate(x, Activation::gelu_tanh); })->Apply(row_shapes);
+BENCHMARK_CAPTURE(rowwise, channel_norm_silu, 2, [](CpuOps& ops, T x, T g, T) {
+  return ops.channel_norm_silu(x, g);
+})->Apply(row_shapes);
+BENCHMARK_CAPTURE(rowwise, gelu_tanh, 2, [](CpuOps& ops, T x, T, T) {
+  return ops.activate(x, Activation::gelu_tanh);
+})->Apply(row_shapes);
 
 // What a call costs beside its work: one row, one channel.
 void call_overhead(benchmark::State& state) {

@@ -15,10 +15,34 @@
 namespace inkling {
 
 enum class OpKind : uint8_t {
-  linear, embedding, add, multiply, activate, axpby, rms_norm, layer_norm, modulate, gated_add, head_norm_rope,
-  attention, concat_rows, slice_channels, gather_rows, conv2d, upsample2x, channel_norm, guide,
+  linear,
+  embedding,
+  add,
+  multiply,
+  activate,
+  axpby,
+  rms_norm,
+  layer_norm,
+  modulate,
+  gated_add,
+  head_norm_rope,
+  attention,
+  concat_rows,
+  slice_channels,
+  gather_rows,
+  conv2d,
+  upsample2x,
+  channel_norm,
+  guide,
   // fused
-  linear_act, linear_add, linear_gated_add, swiglu, modulated_norm, qkv, joint_attention, channel_norm_silu,
+  linear_act,
+  linear_add,
+  linear_gated_add,
+  swiglu,
+  modulated_norm,
+  qkv,
+  joint_attention,
+  channel_norm_silu,
 };
 
 // One call as the backend's workspace depends on it; unused fields stay at their defaults.
@@ -27,8 +51,8 @@ struct OpCall {
   int64_t rows = 0;                          // rows of the first operand
   std::array<const Weight*, 3> weights{};    // in the order of the signature
   Activation activation = Activation::silu;  // linear_act
-  Shape map{};                                 // conv2d: the input, [H, W, Cin]
-  ConvSpec conv{};                             // conv2d
+  Shape map{};                               // conv2d: the input, [H, W, Cin]
+  ConvSpec conv{};                           // conv2d
   int64_t heads = 0, head_dim = 0;           // attention, joint_attention
   int64_t longest = 0;                       // attention: rows of the longest sequence
 };

@@ -82,9 +82,8 @@ void per_element(const RowGroups& groups, int64_t channels, Body body) {
 
 Values modulate(const Values& x, const Tensor& scale, const Tensor& shift, const RowGroups& groups) {
   Values y(x);
-  per_element(groups, scale.channels(), [&](int64_t i, int64_t t) {
-    y[i] = x[i] * (1.0 + scale.data<float>()[t]) + shift.data<float>()[t];
-  });
+  per_element(groups, scale.channels(),
+              [&](int64_t i, int64_t t) { y[i] = x[i] * (1.0 + scale.data<float>()[t]) + shift.data<float>()[t]; });
   return y;
 }
 

@@ -54,8 +54,9 @@ void attend(const std::vector<Sequence>& sequences, Heads heads, float scale, bo
           run.k += kv_head * heads.dim;
           run.v += kv_head * heads.dim;
         }
-        kernels::attention({runs.data(), static_cast<int64_t>(runs.size()), heads.query * heads.dim, heads.kv * heads.dim,
-                            heads.dim, scale, causal, item.begin, item.end}, scratch);
+        kernels::attention({runs.data(), static_cast<int64_t>(runs.size()), heads.query * heads.dim,
+                            heads.kv * heads.dim, heads.dim, scale, causal, item.begin, item.end},
+                           scratch);
       }
     }
   });
@@ -65,7 +66,8 @@ void add_run(Sequence& sequence, const Tensor& q, const Tensor& k, const Tensor&
              int64_t end, std::string_view op) {
   if (end == begin) return;
   const int64_t q_at = begin * q.channels(), kv_at = begin * k.channels();
-  sequence.runs.push_back({floats(op, q) + q_at, floats(op, k) + kv_at, floats(op, v) + kv_at, floats(out) + q_at, end - begin});
+  sequence.runs.push_back(
+      {floats(op, q) + q_at, floats(op, k) + kv_at, floats(op, v) + kv_at, floats(out) + q_at, end - begin});
   sequence.rows += end - begin;
 }
 
@@ -99,10 +101,12 @@ std::pair<Tensor, Tensor> CpuOps::joint_attention(const QKV& text, const Segment
   std::vector<Sequence> sequences(static_cast<size_t>(text_segments.count()));
   for (int64_t i = 0; i < text_segments.count(); ++i) {
     add_run(sequences[i], text.q, text.k, text.v, text_out, text_segments.offsets[i], text_segments.offsets[i + 1], op);
-    add_run(sequences[i], image.q, image.k, image.v, image_out, image_segments.offsets[i], image_segments.offsets[i + 1], op);
+    add_run(sequences[i], image.q, image.k, image.v, image_out, image_segments.offsets[i],
+            image_segments.offsets[i + 1], op);
   }
   const int64_t dim = image.q.channels() / heads, rows = longest(sequences);
-  const auto space = workspace(OpCall{.kind = OpKind::joint_attention, .heads = heads, .head_dim = dim, .longest = rows});
+  const auto space =
+      workspace(OpCall{.kind = OpKind::joint_attention, .heads = heads, .head_dim = dim, .longest = rows});
   attend(sequences, {heads, heads, dim}, scale, false, kernels::attention_query_block(dim, rows), *space);
   return {text_out, image_out};
 }

@@ -6,7 +6,9 @@
 #include "backends/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backends/cpu/attention_kernels.cc"
+// clang-format off: must come before all that follows
 #include "hwy/foreach_target.h"
+// clang-format on
 
 #include <algorithm>
 #include <limits>
@@ -119,9 +121,9 @@ struct Cursor {
 };
 
 struct Tiles {
-  float *queries, *outputs;                 // [count][head_dim][kTile]
-  float *scores;                            // [kKeys][kTile]
-  float *maximum, *sum, *rescale;           // [count][kTile]
+  float *queries, *outputs;        // [count][head_dim][kTile]
+  float* scores;                   // [kKeys][kTile]
+  float *maximum, *sum, *rescale;  // [count][kTile]
 };
 
 HWY_INLINE void load_queries(const kernels::AttentionTask& task, int64_t tiles, const Tiles& t) {

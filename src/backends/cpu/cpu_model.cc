@@ -11,8 +11,8 @@ namespace inkling {
 
 namespace {
 
-// Floats of an unpacked panel. 2 MiB stay in L2 of two cores between unpacking and multiplying.
-constexpr int64_t kPanelElements = 512 * 1024;
+// Elements of an unpacked panel: as floats 1 MiB, which stays in the L2 of two cores until it is multiplied.
+constexpr int64_t kPanelElements = 256 * 1024;
 
 int64_t aligned(int64_t bytes) {
   constexpr int64_t a = CountingAllocator::kAlignment;
@@ -101,7 +101,8 @@ int64_t CpuModel::workspace_bytes(const OpCall& call) const {
     case OpKind::linear_act: return linear_plan(*call.weights[0], call.rows, static_cast<int>(call.activation)).total();
     case OpKind::swiglu: {  // the second projection beside the first, which is the result
       const int64_t up = aligned(call.rows * call.weights[1]->out_features() * 4);
-      return up + std::max(linear_plan(*call.weights[0], call.rows).total(), linear_plan(*call.weights[1], call.rows).total());
+      return up + std::max(linear_plan(*call.weights[0], call.rows).total(),
+                           linear_plan(*call.weights[1], call.rows).total());
     }
     case OpKind::qkv: {
       int64_t most = 0;
@@ -111,8 +112,10 @@ int64_t CpuModel::workspace_bytes(const OpCall& call) const {
     case OpKind::conv2d: {
       const Shape& w = call.weights[0]->shape;
       const ConvSpec& c = call.conv;
-      return dnnl_->convolution({call.map[0], call.map[1], w[1], w[0], w[2], w[3], c.stride, c.pad_top, c.pad_left,
-                                 c.pad_bottom, c.pad_right, call.weights[0]->has_bias})->scratch_bytes;
+      return dnnl_
+          ->convolution({call.map[0], call.map[1], w[1], w[0], w[2], w[3], c.stride, c.pad_top, c.pad_left,
+                         c.pad_bottom, c.pad_right, call.weights[0]->has_bias})
+          ->scratch_bytes;
     }
     case OpKind::attention:
     case OpKind::joint_attention: {

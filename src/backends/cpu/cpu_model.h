@@ -30,11 +30,11 @@ enum class WeightForm : uint8_t {
 // Workspace of one linear layer, in the order in which it lies there; each part is aligned.
 struct LinearPlan {
   WeightForm form;
-  bool bf16 = false;           // operands of the multiplication
-  int64_t panel_rows = 0;      // of the weight, per multiplication
-  int64_t x_bytes = 0;         // the activation in bfloat16
-  int64_t panel_bytes = 0;     // unpacked panel
-  int64_t scratch_bytes = 0;   // oneDNN's
+  bool bf16 = false;          // operands of the multiplication
+  int64_t panel_rows = 0;     // of the weight, per multiplication
+  int64_t x_bytes = 0;        // the activation in bfloat16
+  int64_t panel_bytes = 0;    // unpacked panel
+  int64_t scratch_bytes = 0;  // oneDNN's
   int64_t total() const { return x_bytes + panel_bytes + scratch_bytes; }
 };
 

@@ -2,11 +2,13 @@
 // Activations are float. All tensors and workspaces come from one counting allocator, so memory() is exact;
 // weights that are used in place (mapped files) are not in it. Not for several threads at once.
 //
-// Results are the same bytes for the same thread count; those of attention and of all row and elementwise
-// operations for any thread count.
+// Results are the same bytes on every run, for any number of threads, and for a row or a sequence whatever stands
+// beside it in the batch (tests/ops/numerics_test.cc; measured of oneDNN, whose
+// documentation does not promise it; without AVX-512 its products may depend on the number of rows).
 #pragma once
 
 #include "backends/cpu/cpu_model.h"
+#include "backends/cpu/pool_allocator.h"
 #include "ops/ops.h"
 
 namespace inkling {
@@ -75,7 +77,7 @@ class CpuOps : public Ops {
   void run_linear(const Tensor& x, const Weight& w, int activation, float* y, std::byte* workspace);
 
   CpuModel model_;
-  CountingAllocator allocator_;
+  PoolAllocator allocator_;
 };
 
 }  // namespace inkling

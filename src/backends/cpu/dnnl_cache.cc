@@ -82,8 +82,10 @@ std::shared_ptr<const Primitive> DnnlCache::matmul(const MatmulKey& key) {
     const Type type = key.bf16 ? Type::bf16 : Type::f32;
     const dnnl::memory::desc src({key.m, key.k}, type, Tag::ab), weights({key.k, key.n}, type, Tag::ba);
     const dnnl::memory::desc dst({key.m, key.n}, Type::f32, dnnl::memory::dims{key.ldy, 1});
-    const dnnl::memory::desc bias = key.bias ? dnnl::memory::desc({1, key.n}, Type::f32, Tag::ab) : dnnl::memory::desc();
-    const dnnl::matmul::primitive_desc d(dnnl::matmul::desc(src, weights, bias, dst), attributes(key.activation), engine_);
+    const dnnl::memory::desc bias =
+        key.bias ? dnnl::memory::desc({1, key.n}, Type::f32, Tag::ab) : dnnl::memory::desc();
+    const dnnl::matmul::primitive_desc d(dnnl::matmul::desc(src, weights, bias, dst), attributes(key.activation),
+                                         engine_);
     auto made = primitive_of(dnnl::matmul(d), d);
     const_cast<Primitive&>(*made).bias = bias;
     return made;
@@ -92,10 +94,11 @@ std::shared_ptr<const Primitive> DnnlCache::matmul(const MatmulKey& key) {
 
 std::shared_ptr<const Primitive> DnnlCache::convolution(const ConvolutionKey& key) {
   const dnnl::memory::desc weights = convolution_weights(key.out, key.in, key.kh, key.kw);
-  const Key words{1, thread_count(), key.height, key.width, key.in, key.out, key.kh, key.kw, key.stride,
-                  key.top, key.left, key.bottom, key.right, key.bias};
+  const Key words{1,      thread_count(), key.height, key.width, key.in,     key.out,   key.kh,
+                  key.kw, key.stride,     key.top,    key.left,  key.bottom, key.right, key.bias};
   return find(words, [&] {
-    const dnnl::convolution_forward::primitive_desc d(convolution_desc(key, weights), attributes(kNoActivation), engine_);
+    const dnnl::convolution_forward::primitive_desc d(convolution_desc(key, weights), attributes(kNoActivation),
+                                                      engine_);
     auto made = primitive_of(dnnl::convolution_forward(d), d);
     if (key.bias) const_cast<Primitive&>(*made).bias = d.bias_desc();
     return made;
@@ -105,14 +108,17 @@ std::shared_ptr<const Primitive> DnnlCache::convolution(const ConvolutionKey& ke
 // oneDNN is asked for the layout that it prefers at a typical size.
 dnnl::memory::desc DnnlCache::convolution_weights(int64_t out, int64_t in, int64_t kh, int64_t kw) {
   const Key words{2, 0, out, in, kh, kw};
-  return find(words, [&] {
-    const ConvolutionKey typical{64, 64, in, out, kh, kw, 1, kh / 2, kw / 2, kh / 2, kw / 2, true};
-    const dnnl::memory::desc any({out, in, kh, kw}, Type::f32, Tag::any);
-    const dnnl::convolution_forward::primitive_desc d(convolution_desc(typical, any), attributes(kNoActivation), engine_);
-    auto made = std::make_shared<Primitive>();
-    made->weights = d.weights_desc();
-    return std::shared_ptr<const Primitive>(made);
-  })->weights;
+  return find(words,
+              [&] {
+                const ConvolutionKey typical{64, 64, in, out, kh, kw, 1, kh / 2, kw / 2, kh / 2, kw / 2, true};
+                const dnnl::memory::desc any({out, in, kh, kw}, Type::f32, Tag::any);
+                const dnnl::convolution_forward::primitive_desc d(convolution_desc(typical, any),
+                                                                  attributes(kNoActivation), engine_);
+                auto made = std::make_shared<Primitive>();
+                made->weights = d.weights_desc();
+                return std::shared_ptr<const Primitive>(made);
+              })
+      ->weights;
 }
 
 void DnnlCache::execute(const Primitive& p, const void* src, const void* weights, const float* bias, float* dst,

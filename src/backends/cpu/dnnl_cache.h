@@ -6,9 +6,8 @@
 #include <cstdint>
 #include <list>
 #include <mutex>
-#include <unordered_map>
-
 #include <oneapi/dnnl/dnnl.hpp>
+#include <unordered_map>
 
 #include "ops/ops.h"
 
@@ -19,7 +18,7 @@ constexpr int kNoActivation = -1;
 // y[m, n] = act(x[m, k] w[n, k]^T + bias); rows of y are ldy floats apart.
 struct MatmulKey {
   int64_t m, k, n, ldy;
-  bool bf16;       // type of x and w
+  bool bf16;  // type of x and w
   bool bias;
   int activation;  // an Activation, or kNoActivation
   bool operator==(const MatmulKey&) const = default;
@@ -47,7 +46,8 @@ class DnnlCache {
   // Layout of prepared weights [out, in, kh, kw], the same for every size of map.
   dnnl::memory::desc convolution_weights(int64_t out, int64_t in, int64_t kh, int64_t kw);
   void execute(const Primitive& p, const void* src, const void* weights, const float* bias, float* dst, void* scratch);
-  void reorder_convolution_weights(const float* plain, const dnnl::memory::desc& desc, std::byte* packed, const Shape& shape);
+  void reorder_convolution_weights(const float* plain, const dnnl::memory::desc& desc, std::byte* packed,
+                                   const Shape& shape);
 
  private:
   using Key = std::array<int64_t, 14>;

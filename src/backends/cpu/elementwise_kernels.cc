@@ -2,7 +2,9 @@
 #include "backends/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backends/cpu/elementwise_kernels.cc"
+// clang-format off: must come before all that follows
 #include "hwy/foreach_target.h"
+// clang-format on
 
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/simd-inl.h"
@@ -11,30 +13,36 @@ HWY_BEFORE_NAMESPACE();
 namespace inkling::HWY_NAMESPACE {
 
 void add(const float* a, const float* b, float* y, int64_t n) {
-  map(n, y, [](Vf u, Vf v) HWY_ATTR { return hn::Add(u, v); }, a, b);
+  map(
+      n, y, [](Vf u, Vf v) HWY_ATTR { return hn::Add(u, v); }, a, b);
 }
 
 void multiply(const float* a, const float* b, float* y, int64_t n) {
-  map(n, y, [](Vf u, Vf v) HWY_ATTR { return hn::Mul(u, v); }, a, b);
+  map(
+      n, y, [](Vf u, Vf v) HWY_ATTR { return hn::Mul(u, v); }, a, b);
 }
 
 void axpby(float a, const float* x, float b, const float* y, float* out, int64_t n) {
   const F32 d;
   const Vf va = hn::Set(d, a), vb = hn::Set(d, b);
-  map(n, out, [=](Vf u, Vf v) HWY_ATTR { return hn::MulAdd(va, u, hn::Mul(vb, v)); }, x, y);
+  map(
+      n, out, [=](Vf u, Vf v) HWY_ATTR { return hn::MulAdd(va, u, hn::Mul(vb, v)); }, x, y);
 }
 
 void modulate(const float* x, const float* scale, const float* shift, float* y, int64_t n) {
-  map(n, y, [](Vf u, Vf s, Vf t) HWY_ATTR { return hn::Add(hn::MulAdd(u, s, u), t); }, x, scale, shift);
+  map(
+      n, y, [](Vf u, Vf s, Vf t) HWY_ATTR { return hn::Add(hn::MulAdd(u, s, u), t); }, x, scale, shift);
 }
 
 void gated_add(const float* residual, const float* x, const float* gate, float* y, int64_t n) {
-  map(n, y, [](Vf r, Vf u, Vf g) HWY_ATTR { return hn::MulAdd(g, u, r); }, residual, x, gate);
+  map(
+      n, y, [](Vf r, Vf u, Vf g) HWY_ATTR { return hn::MulAdd(g, u, r); }, residual, x, gate);
 }
 
 void silu_multiply(const float* gate, const float* up, float* y, int64_t n) {
   const F32 d;
-  map(n, y, [=](Vf g, Vf u) HWY_ATTR { return hn::Mul(hn::Mul(g, sigmoid(d, g)), u); }, gate, up);
+  map(
+      n, y, [=](Vf g, Vf u) HWY_ATTR { return hn::Mul(hn::Mul(g, sigmoid(d, g)), u); }, gate, up);
 }
 
 // x Phi(x) with Phi(x) = erfc(-x / sqrt 2) / 2. With t = |x| / sqrt 2, erfc(t) = exp(-t^2) P(1/(1 + t/2)) to 4e-8
@@ -42,7 +50,8 @@ void silu_multiply(const float* gate, const float* up, float* y, int64_t n) {
 HWY_INLINE Vf gelu_erf(F32 d, Vf x) {
   const Vf t = hn::Mul(hn::Abs(x), hn::Set(d, 0.70710678118654752f));
   const Vf u = hn::Div(hn::Set(d, 1.f), hn::MulAdd(t, hn::Set(d, 0.5f), hn::Set(d, 1.f)));
-  constexpr float kFit[] = {-0.0550454475f, 0.26387519f, -0.441420306f, 0.221124473f, 0.0171255824f, 0.181227649f, 0.249800139f, 0.281097201f, 0.282221505f, -6.01701127e-06f};
+  constexpr float kFit[] = {-0.0550454475f, 0.26387519f,  -0.441420306f, 0.221124473f, 0.0171255824f,
+                            0.181227649f,   0.249800139f, 0.281097201f,  0.282221505f, -6.01701127e-06f};
   Vf p = hn::Set(d, kFit[0]);
   for (size_t i = 1; i < sizeof(kFit) / sizeof(float); ++i) p = hn::MulAdd(p, u, hn::Set(d, kFit[i]));
   const Vf erfc = hn::Mul(p, hn::Exp(d, hn::Neg(hn::Mul(t, t))));
@@ -55,15 +64,25 @@ void activate(Activation f, const float* x, float* y, int64_t n) {
   const F32 d;
   switch (f) {
     case Activation::gelu_tanh:  // x (1 + tanh u) / 2 = x sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3)
-      map(n, y, [=](Vf v) HWY_ATTR {
-        const Vf cubic = hn::MulAdd(hn::Mul(v, v), hn::Set(d, 0.07135481282f), hn::Set(d, 1.5957691216f));
-        return hn::Mul(v, sigmoid(d, hn::Mul(v, cubic)));
-      }, x);
+      map(
+          n, y,
+          [=](Vf v) HWY_ATTR {
+            const Vf cubic = hn::MulAdd(hn::Mul(v, v), hn::Set(d, 0.07135481282f), hn::Set(d, 1.5957691216f));
+            return hn::Mul(v, sigmoid(d, hn::Mul(v, cubic)));
+          },
+          x);
       return;
-    case Activation::gelu_erf: map(n, y, [=](Vf v) HWY_ATTR { return gelu_erf(d, v); }, x); return;
-    case Activation::silu: map(n, y, [=](Vf v) HWY_ATTR { return hn::Mul(v, sigmoid(d, v)); }, x); return;
+    case Activation::gelu_erf:
+      map(
+          n, y, [=](Vf v) HWY_ATTR { return gelu_erf(d, v); }, x);
+      return;
+    case Activation::silu:
+      map(
+          n, y, [=](Vf v) HWY_ATTR { return hn::Mul(v, sigmoid(d, v)); }, x);
+      return;
     case Activation::quick_gelu:
-      map(n, y, [=](Vf v) HWY_ATTR { return hn::Mul(v, sigmoid(d, hn::Mul(v, hn::Set(d, 1.702f)))); }, x);
+      map(
+          n, y, [=](Vf v) HWY_ATTR { return hn::Mul(v, sigmoid(d, hn::Mul(v, hn::Set(d, 1.702f)))); }, x);
       return;
   }
 }

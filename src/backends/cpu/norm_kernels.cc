@@ -2,7 +2,9 @@
 #include "backends/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backends/cpu/norm_kernels.cc"
+// clang-format off: must come before all that follows
 #include "hwy/foreach_target.h"
+// clang-format on
 
 #include <cmath>
 
@@ -17,7 +19,8 @@ void rms_norm(const float* x, const float* gamma, float eps, float* y, int64_t r
   for (int64_t r = 0; r < rows; ++r, x += channels, y += channels) {
     const float mean = sum_of_squares(channels, x) / static_cast<float>(channels);
     const Vf factor = hn::Set(d, 1.f / std::sqrt(mean + eps));
-    map(channels, y, [=](Vf v, Vf g) HWY_ATTR { return hn::Mul(hn::Mul(v, factor), g); }, x, gamma);
+    map(
+        channels, y, [=](Vf v, Vf g) HWY_ATTR { return hn::Mul(hn::Mul(v, factor), g); }, x, gamma);
   }
 }
 
@@ -34,7 +37,8 @@ void layer_norm(const float* x, const float* scale, const float* shift, float ep
     };
     const Vf factor = hn::Set(d, 1.f / std::sqrt(sum_of(channels, x, square) / count + eps));
     if (scale == nullptr) {
-      map(channels, y, [=](Vf v) HWY_ATTR { return hn::Mul(hn::Sub(v, mean), factor); }, x);
+      map(
+          channels, y, [=](Vf v) HWY_ATTR { return hn::Mul(hn::Sub(v, mean), factor); }, x);
       continue;
     }
     const auto modulated = [=](Vf v, Vf s, Vf t) HWY_ATTR {
@@ -58,7 +62,8 @@ void channel_norm(const float* x, const float* gamma, bool silu, float* y, int64
       };
       map(channels, y, both, x, gamma);
     } else {
-      map(channels, y, [=](Vf v, Vf g) HWY_ATTR { return hn::Mul(hn::Mul(v, factor), g); }, x, gamma);
+      map(
+          channels, y, [=](Vf v, Vf g) HWY_ATTR { return hn::Mul(hn::Mul(v, factor), g); }, x, gamma);
     }
   }
 }
@@ -73,7 +78,8 @@ void guide(const float* positive, const float* negative, float scale, float* y, 
     const float norm = std::sqrt(sum_of_squares(channels, y));
     // norm != norm: a NaN row stays one, so that the finite check of the sampler sees it.
     const Vf factor = hn::Set(d, norm > 0.f || norm != norm ? wanted / norm : 0.f);
-    map(channels, y, [=](Vf v) HWY_ATTR { return hn::Mul(v, factor); }, y);
+    map(
+        channels, y, [=](Vf v) HWY_ATTR { return hn::Mul(v, factor); }, y);
   }
 }
 

@@ -51,7 +51,8 @@ void convert_to_f32(DType type, const std::byte* src, float* dst, int64_t elemen
 
 const CpuWeight& prepared(std::string_view op, const Weight& weight) {
   const auto* w = dynamic_cast<const CpuWeight*>(weight.prepared.get());
-  if (w == nullptr) throw RuntimeError("{}: got weight '{}' as loaded, expected one prepared for the CPU", op, weight.name);
+  if (w == nullptr)
+    throw RuntimeError("{}: got weight '{}' as loaded, expected one prepared for the CPU", op, weight.name);
   return *w;
 }
 
@@ -63,9 +64,10 @@ void CpuOps::prepare(Weight& weight) {
   if (value.elements() != weight.shape.elements())
     throw RuntimeError("prepare: got value {} for weight '{}', expected {}", value.shape().str(), weight.name,
                        weight.shape.str());
-  if (weight.has_bias && (!weight.bias.defined() || weight.bias.dtype() != DType::f32 ||
-                          weight.bias.elements() != weight.out_features()))
-    throw RuntimeError("prepare: got no f32 bias of weight '{}', expected {} values", weight.name, weight.out_features());
+  if (weight.has_bias &&
+      (!weight.bias.defined() || weight.bias.dtype() != DType::f32 || weight.bias.elements() != weight.out_features()))
+    throw RuntimeError("prepare: got no f32 bias of weight '{}', expected {} values", weight.name,
+                       weight.out_features());
   weight.stored = value.dtype();
   if (!convertible(weight.stored))
     throw ModelError("prepare: got weight '{}' stored as {}, expected a type that can be dequantized", weight.name,
@@ -118,7 +120,8 @@ void CpuOps::prepare_matrix(Weight& weight, CpuWeight& result) {
   } else if (type == DType::f32) {
     float* out = reinterpret_cast<float*>(result.data.raw());
     parallel_for(rows, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) convert_to_f32(weight.stored, source + r * stride, out + r * columns, columns);
+      for (int64_t r = begin; r < end; ++r)
+        convert_to_f32(weight.stored, source + r * stride, out + r * columns, columns);
     });
   } else {
     const auto scratch = workspace(model_.prepare_workspace_bytes(weight));

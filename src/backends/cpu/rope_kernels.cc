@@ -2,7 +2,9 @@
 #include "backends/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backends/cpu/rope_kernels.cc"
+// clang-format off: must come before all that follows
 #include "hwy/foreach_target.h"
+// clang-format on
 
 #include <cmath>
 
@@ -56,7 +58,8 @@ void head_norm_rope(const float* x, const kernels::HeadNormRope& spec, float* y,
       if (spec.gamma != nullptr) {
         const float mean = sum_of_squares(dim, x) / static_cast<float>(dim);
         const Vf factor = hn::Set(d, 1.f / std::sqrt(mean + spec.eps));
-        map(dim, y, [=](Vf v, Vf g) HWY_ATTR { return hn::Mul(hn::Mul(v, factor), g); }, x, spec.gamma);
+        map(
+            dim, y, [=](Vf v, Vf g) HWY_ATTR { return hn::Mul(hn::Mul(v, factor), g); }, x, spec.gamma);
         in = y;
       }
       if (spec.cos == nullptr) {

@@ -29,7 +29,9 @@ Tensor PlanOps::embedding(const Tensor& ids, const Weight& w) {
   return y;
 }
 
-Tensor PlanOps::add(const Tensor& a, const Tensor& b) { return simple(OpKind::add, checks::same_shape("add", a, b), a); }
+Tensor PlanOps::add(const Tensor& a, const Tensor& b) {
+  return simple(OpKind::add, checks::same_shape("add", a, b), a);
+}
 
 Tensor PlanOps::multiply(const Tensor& a, const Tensor& b) {
   return simple(OpKind::multiply, checks::same_shape("multiply", a, b), a);
@@ -170,7 +172,9 @@ std::pair<Tensor, Tensor> PlanOps::joint_attention(const QKV& text, const Segmen
   Tensor text_rows = result(OpKind::joint_attention, text.q.shape(), text.q);
   Tensor image_rows = result(OpKind::joint_attention, image.q.shape(), image.q);
   const int64_t channels = image.q.channels();
-  OpCall call{.kind = OpKind::joint_attention, .rows = text.q.rows() + image.q.rows(), .heads = heads,
+  OpCall call{.kind = OpKind::joint_attention,
+              .rows = text.q.rows() + image.q.rows(),
+              .heads = heads,
               .head_dim = channels / heads};
   int64_t flops = 0;
   for (int64_t i = 0; i < text_segments.count(); ++i) {
