@@ -4,6 +4,7 @@
 #include "formats/block_quant.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -248,7 +249,8 @@ void dequantize_row(DType type, const std::byte* src, float* dst, int64_t elemen
   if (type == DType::f32) {
     std::memcpy(dst, src, static_cast<size_t>(bytes));
   } else if (type == DType::bf16) {
-    each_half([](uint16_t bits) { return to_float(bf16_t{bits}); });
+    // Spelled out, so that the loop is vectorized: most of all weights come this way.
+    each_half([](uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); });
   } else if (type == DType::f16) {
     each_half([](uint16_t bits) { return to_float(f16_t{bits}); });
   } else if (const BlockReader read = block_reader(type)) {

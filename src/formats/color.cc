@@ -39,26 +39,58 @@ void plain_cmyk_to_rgb(Raster& raster) {
   raster.cmyk = false;
 }
 
-// Whether the transform leaves greys (1 channel in) or a grid of colours (3) where they are.
-bool is_identity(cmsHTRANSFORM transform, int channels) {
-  constexpr int kTolerance = 2, kSteps = 9;
-  std::vector<uint8_t> in, expected;
-  if (channels == 1) {
-    for (int v = 0; v < 256; ++v) {
-      in.push_back(static_cast<uint8_t>(v));
-      expected.insert(expected.end(), 3, static_cast<uint8_t>(v));
-    }
-  } else {
-    for (int i = 0; i < kSteps * kSteps * kSteps; ++i)
-      for (const int step : {i % kSteps, i / kSteps % kSteps, i / kSteps / kSteps})
-        in.push_back(static_cast<uint8_t>(step * 255 / (kSteps - 1)));
-    expected = in;
+constexpr int kIdentityTolerance = 2;  // levels
+
+bool nearly_equal(const std::vector<uint8_t>& a, const std::vector<uint8_t>& b) {
+  return std::ranges::equal(a, b, [](int x, int y) { return std::abs(x - y) <= kIdentityTolerance; });
+}
+
+// Whether the transform of RGB leaves a grid of colours where they are.
+bool is_identity(cmsHTRANSFORM transform) {
+  constexpr int kSteps = 9;
+  std::vector<uint8_t> in;
+  for (int i = 0; i < kSteps * kSteps * kSteps; ++i)
+    for (const int step : {i % kSteps, i / kSteps % kSteps, i / kSteps / kSteps})
+      in.push_back(static_cast<uint8_t>(step * 255 / (kSteps - 1)));
+  std::vector<uint8_t> out(in.size());
+  cmsDoTransform(transform, in.data(), out.data(), static_cast<cmsUInt32Number>(in.size() / 3));
+  return nearly_equal(in, out);
+}
+
+// Grey, perhaps with alpha, to RGB through a table: exact, where lcms' own shortcut errs by 10 levels in the dark.
+void map_grey(Raster& raster, cmsHTRANSFORM transform) {
+  std::vector<uint8_t> levels, same, table(256 * 3);
+  for (int v = 0; v < 256; ++v) {
+    levels.push_back(static_cast<uint8_t>(v));
+    same.insert(same.end(), 3, static_cast<uint8_t>(v));
   }
-  std::vector<uint8_t> out(expected.size());
-  cmsDoTransform(transform, in.data(), out.data(), static_cast<cmsUInt32Number>(expected.size() / 3));
-  for (size_t i = 0; i < out.size(); ++i)
-    if (std::abs(out[i] - expected[i]) > kTolerance) return false;
-  return true;
+  cmsDoTransform(transform, levels.data(), table.data(), 256);
+  if (nearly_equal(table, same)) return;
+  const bool alpha = raster.has_alpha();
+  const int in_channels = raster.channels, out_channels = alpha ? 4 : 3;
+  std::vector<uint8_t> out(static_cast<size_t>(raster.width) * raster.height * out_channels);
+  for (size_t i = 0; i < out.size() / out_channels; ++i) {
+    const uint8_t* in = &raster.pixels[i * in_channels];
+    std::copy_n(&table[in[0] * size_t{3}], 3, &out[i * out_channels]);
+    if (alpha) out[i * 4 + 3] = in[1];
+  }
+  raster.pixels = std::move(out);
+  raster.channels = out_channels;
+}
+
+// RGB, perhaps with alpha, or CMYK.
+void map_rows(Raster& raster, cmsHTRANSFORM transform) {
+  const int out_channels = raster.has_alpha() ? 4 : 3;
+  std::vector<uint8_t> out(static_cast<size_t>(raster.width) * raster.height * out_channels);
+  parallel_for(raster.height, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t y = begin; y < end; ++y)
+      cmsDoTransform(transform, &raster.pixels[static_cast<size_t>(y) * raster.row_bytes()],
+                     &out[static_cast<size_t>(y) * raster.width * out_channels],
+                     static_cast<cmsUInt32Number>(raster.width));
+  });
+  raster.pixels = std::move(out);
+  raster.channels = out_channels;
+  raster.cmyk = false;
 }
 
 // Applies the embedded profile; false when it cannot be used.
@@ -66,7 +98,7 @@ bool apply_profile(Raster& raster) {
   const Profile source(cmsOpenProfileFromMem(raster.icc.data(), static_cast<cmsUInt32Number>(raster.icc.size())));
   const Profile srgb(cmsCreate_sRGBProfile());
   if (!source || !srgb) return false;
-  const bool grey = raster.channels <= 2, alpha = raster.has_alpha();
+  const bool grey = raster.channels <= 2;
   const cmsColorSpaceSignature wanted = raster.cmyk ? cmsSigCmykData : grey ? cmsSigGrayData : cmsSigRgbData;
   const cmsProfileClassSignature kind = cmsGetDeviceClass(source.get());
   if (cmsGetColorSpace(source.get()) != wanted) return false;
@@ -74,30 +106,27 @@ bool apply_profile(Raster& raster) {
       kind != cmsSigColorSpaceClass)
     return false;
 
-  cmsUInt32Number in_format = grey ? TYPE_GRAY_8 : TYPE_RGB_8;
-  if (raster.cmyk) in_format = raster.inverted_inks ? TYPE_CMYK_8_REV : TYPE_CMYK_8;
   const auto make = [&](cmsUInt32Number in, cmsUInt32Number out, cmsUInt32Number flags) {
     // Without the one-colour cache a transform may be used by several threads.
     return Transform(
         cmsCreateTransform(source.get(), in, srgb.get(), out, INTENT_PERCEPTUAL, flags | cmsFLAGS_NOCACHE));
   };
-  Transform transform = make(in_format, TYPE_RGB_8, 0);
+  Transform transform;
+  if (grey) {
+    transform = make(TYPE_GRAY_8, TYPE_RGB_8, cmsFLAGS_NOOPTIMIZE);
+  } else if (raster.cmyk) {
+    transform = make(raster.inverted_inks ? TYPE_CMYK_8_REV : TYPE_CMYK_8, TYPE_RGB_8, 0);
+  } else {
+    transform = make(TYPE_RGB_8, TYPE_RGB_8, 0);
+    if (transform && is_identity(transform.get())) return true;
+    if (transform && raster.has_alpha()) transform = make(TYPE_RGBA_8, TYPE_RGBA_8, cmsFLAGS_COPY_ALPHA);
+  }
   if (!transform) return false;
-  if (!raster.cmyk && is_identity(transform.get(), grey ? 1 : 3)) return true;
-  if (alpha) transform = make(grey ? TYPE_GRAYA_8 : TYPE_RGBA_8, TYPE_RGBA_8, cmsFLAGS_COPY_ALPHA);
-  if (!transform) return false;
-
-  const int out_channels = alpha ? 4 : 3;
-  std::vector<uint8_t> out(static_cast<size_t>(raster.width) * raster.height * out_channels);
-  parallel_for(raster.height, 64, [&](int64_t begin, int64_t end) {
-    for (int64_t y = begin; y < end; ++y)
-      cmsDoTransform(transform.get(), &raster.pixels[static_cast<size_t>(y) * raster.row_bytes()],
-                     &out[static_cast<size_t>(y) * raster.width * out_channels],
-                     static_cast<cmsUInt32Number>(raster.width));
-  });
-  raster.pixels = std::move(out);
-  raster.channels = out_channels;
-  raster.cmyk = false;
+  if (grey) {
+    map_grey(raster, transform.get());
+  } else {
+    map_rows(raster, transform.get());
+  }
   return true;
 }
 

@@ -2,7 +2,7 @@
 // values only.
 #include <csetjmp>
 #include <cstdio>
-//
+// jpeglib.h needs <cstdio> before it.
 #include <jerror.h>
 #include <jpeglib.h>
 

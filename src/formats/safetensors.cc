@@ -14,8 +14,7 @@ namespace inkling {
 
 namespace {
 
-constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // as the reference reader
-constexpr size_t kMaxTensors = 1 << 18;            // 100 times the largest model seen; bounds memory to ~100 MB
+constexpr size_t kMaxTensors = 1 << 18;  // 100 times the largest model seen; bounds memory to ~100 MB
 constexpr size_t kMaxNameBytes = 4096;
 constexpr std::string_view kMetadataKey = "__metadata__";
 
@@ -207,9 +206,9 @@ ParsedHeader parse_safetensors_header(std::span<const std::byte> bytes, const st
   if (bytes.size() < 8) throw ModelError("{}: {} bytes are too few for a safetensors file", name, bytes.size());
   uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, bytes.data(), 8);  // little endian, as every machine we build for
-  if (header_bytes > kMaxHeaderBytes)
+  if (header_bytes > kMaxSafetensorsHeader)
     throw ModelError("{}: the safetensors header claims {} bytes, at most {} are allowed", name, header_bytes,
-                     kMaxHeaderBytes);
+                     kMaxSafetensorsHeader);
   if (header_bytes > bytes.size() - 8)
     throw ModelError("{}: the safetensors header claims {} bytes, the file holds {}", name, header_bytes,
                      bytes.size() - 8);

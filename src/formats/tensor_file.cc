@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "formats/block_quant.h"
+#include "formats/gguf_types.h"
 #include "formats/mapped_file.h"
 #include "formats/tensor_parsers.h"
 
@@ -17,7 +18,6 @@ namespace {
 
 // Each mapping holds a file descriptor, of which a process commonly has 1024.
 constexpr size_t kMaxShards = 512;
-constexpr std::string_view kGgufMagic = "GGUF";
 
 class MappedTensors final : public TensorFile {
  public:
@@ -65,7 +65,7 @@ bool looks_like_safetensors(std::span<const std::byte> bytes) {
   uint64_t length = 0;
   if (bytes.size() < 9) return false;
   std::memcpy(&length, bytes.data(), 8);
-  return length <= 100'000'000 && bytes[8] == std::byte{'{'};
+  return length <= kMaxSafetensorsHeader && bytes[8] == std::byte{'{'};
 }
 
 bool looks_like_json(std::span<const std::byte> bytes) {
@@ -128,10 +128,10 @@ std::unique_ptr<TensorFile> open_tensor_file(const fs::path& path) {
   if (bytes.empty()) throw ModelError("{}: the file is empty", name);
   refuse_foreign_file(bytes, name);
   const bool safetensors = looks_like_safetensors(bytes);
-  if (!safetensors && !starts_with(bytes, kGgufMagic) && looks_like_json(bytes)) return open_sharded(path, bytes);
+  if (!safetensors && !starts_with(bytes, kGgufMagicBytes) && looks_like_json(bytes)) return open_sharded(path, bytes);
 
   auto result = std::make_unique<MappedTensors>();
-  if (starts_with(bytes, kGgufMagic) && !safetensors) {
+  if (starts_with(bytes, kGgufMagicBytes) && !safetensors) {
     ParsedHeader header = parse_gguf_header(bytes, name);
     result->add(path, std::move(source), std::move(header));
   } else if (safetensors || path.extension() == ".safetensors") {

@@ -1,6 +1,7 @@
 // Inside formats/: what the header of one tensor file says, checked, before data is touched.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <span>
@@ -16,6 +17,8 @@ struct ParsedHeader {
   std::vector<TensorEntry> entries;  // in the order of the data; file = 0
   std::map<std::string, std::string> metadata;
 };
+
+constexpr uint64_t kMaxSafetensorsHeader = 100'000'000;  // bytes, as the reference reader
 
 ParsedHeader parse_safetensors_header(std::span<const std::byte> bytes, const std::string& name);
 ParsedHeader parse_gguf_header(std::span<const std::byte> bytes, const std::string& name);

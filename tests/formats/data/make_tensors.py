@@ -11,7 +11,7 @@ from gguf import quants
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType as T
 from safetensors.numpy import save_file
 
-out = pathlib.Path(__file__).parent / "data"
+out = pathlib.Path(__file__).parent
 rng = np.random.default_rng(7)
 
 # Where the float16 scales lie in a block: random bits there would make infinities.
