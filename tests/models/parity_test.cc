@@ -101,11 +101,14 @@ PictureShape reference_shape(const Golden& g, int64_t i) {
 
 // 1000 sigma of every step, in the reference's order of float32 operations: one unit in the last place of a
 // timestep moves the prediction by 1e-4.
-std::vector<float> timesteps_of(const SchedulerConfig& c, int64_t steps, int64_t tokens) {
-  const double slope = (static_cast<double>(c.max_shift) - c.base_shift) /
-                       static_cast<double>(c.max_image_seq_len - c.base_image_seq_len);
-  const double mu =
-      static_cast<double>(tokens) * slope + (c.base_shift - slope * static_cast<double>(c.base_image_seq_len));
+std::vector<float> timesteps_of(const std::filesystem::path& scheduler, int64_t steps, int64_t tokens) {
+  std::ifstream in(scheduler);
+  const nlohmann::json c = nlohmann::json::parse(in);
+  const double base = c.at("base_image_seq_len").get<double>(), base_shift = c.at("base_shift").get<double>();
+  const double slope =
+      (c.at("max_shift").get<double>() - base_shift) / (c.at("max_image_seq_len").get<double>() - base);
+  const double mu = static_cast<double>(tokens) * slope + (base_shift - slope * base);
+  const double terminal = c.at("shift_terminal").is_null() ? 0 : c.at("shift_terminal").get<double>();
   const auto e = static_cast<float>(std::exp(mu));
   std::vector<float> sigmas;
   for (int64_t i = 0; i < steps; ++i) {
@@ -113,8 +116,8 @@ std::vector<float> timesteps_of(const SchedulerConfig& c, int64_t steps, int64_t
     const auto s = static_cast<float>(1.0 + static_cast<double>(i) * ((1.0 / n - 1.0) / std::max(n - 1.0, 1.0)));
     sigmas.push_back(e / (e + (1.f / s - 1.f)));
   }
-  const float factor = c.shift_terminal > 0 ? (1.f - sigmas.back()) / static_cast<float>(1.0 - c.shift_terminal) : 1.f;
-  for (float& s : sigmas) s = 1000.f * (c.shift_terminal > 0 ? 1.f - (1.f - s) / factor : s);
+  const float factor = terminal > 0 ? (1.f - sigmas.back()) / static_cast<float>(1.0 - terminal) : 1.f;
+  for (float& s : sigmas) s = 1000.f * (terminal > 0 ? 1.f - (1.f - s) / factor : s);
   return sigmas;
 }
 
@@ -240,7 +243,7 @@ void Parity::run_dit(const ModelFiles& files) {
     in.pictures.push_back(reference_shape(golden_, i));
   }
   if (!references.empty()) in.references = ops_.upload(ops_.concat_rows(references));
-  const std::vector<float> timesteps = timesteps_of(scheduler_config(files), d["steps"], in.pictures[0].tokens());
+  const std::vector<float> timesteps = timesteps_of(files.scheduler_config, d["steps"], in.pictures[0].tokens());
   std::vector<StepModulation> table = modulation.forward(ops_, timesteps);
 
   // One column of names per sample: "" for a single prompt, ".0", ".1", ... in a batch.

@@ -197,30 +197,4 @@ void validate(const VaeConfig& c, const std::string& where) {
         fmt::format("z_dim = {} numbers", channels));
 }
 
-SchedulerConfig read_scheduler_config(const std::filesystem::path& file) {
-  const Document document(file);
-  const JsonFields& f = document.fields;
-  f.require("_class_name", "FlowMatchEulerDiscreteScheduler");
-  for (const char* name :
-       {"invert_sigmas", "use_karras_sigmas", "use_beta_sigmas", "use_exponential_sigmas", "stochastic_sampling"})
-    f.require(name, false);
-  SchedulerConfig c;
-  f.read("num_train_timesteps", c.train_timesteps, 1, 1 << 20);
-  f.read("shift", c.shift, 1e-6f, 1e6f);
-  f.read("use_dynamic_shifting", c.dynamic_shifting);
-  f.read("base_shift", c.base_shift, -100.f, 100.f);
-  f.read("max_shift", c.max_shift, -100.f, 100.f);
-  f.read("base_image_seq_len", c.base_image_seq_len, 1, 1 << 24);
-  f.read("max_image_seq_len", c.max_image_seq_len, 1, 1 << 24);
-  check(c.base_image_seq_len < c.max_image_seq_len, f.where(), "base_image_seq_len",
-        std::to_string(c.base_image_seq_len), fmt::format("less than max_image_seq_len = {}", c.max_image_seq_len));
-  c.shift_terminal = 0.f;  // absent or null: no stretch
-  f.read("shift_terminal", c.shift_terminal, 0.f, 0.999f);
-  std::string kind = "exponential";
-  f.read("time_shift_type", kind);
-  if (kind != "exponential" && kind != "linear") f.fail("time_shift_type", kind, "exponential or linear");
-  c.time_shift = kind == "linear" ? SchedulerConfig::TimeShift::linear : SchedulerConfig::TimeShift::exponential;
-  return c;
-}
-
 }  // namespace inkling
