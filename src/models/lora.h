@@ -31,6 +31,8 @@ class LoraSet {
  public:
   explicit LoraSet(const DitConfig& config) : LoraSet(lora_sites(config)) {}
   explicit LoraSet(std::vector<LinearSite> sites);
+  LoraSet(LoraSet&&) = default;  // by_key_ points into sites_: movable, not copyable
+  LoraSet& operator=(LoraSet&&) = default;
 
   // Adds a file's adapters; returns how many layers it changes. Throws ModelError for a name that is no layer
   // of the model, a shape that does not fit, a layout that is not a plain low-rank product.

@@ -165,7 +165,8 @@ NameMap wan_vae(const std::string& prefix, const std::vector<std::string>& names
         if (const auto i = leading_index(inside.substr(12)))
           return plain("encoder.down_blocks." + std::to_string(i->first) + "." + wan_block(i->second));
       if (inside.starts_with("upsamples."))
-        if (const auto i = leading_index(inside.substr(10))) return plain(up.at(i->first) + wan_block(i->second));
+        if (const auto i = leading_index(inside.substr(10)); i && up.contains(i->first))
+          return plain(up.at(i->first) + wan_block(i->second));
       for (const auto& [from, to] : kWanPart)
         if (inside.starts_with(from) && inside.size() > from.size() && inside[from.size()] == '.')
           return plain(std::string(side) + std::string(to) + "." + wan_block(inside.substr(from.size() + 1)));

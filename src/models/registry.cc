@@ -224,10 +224,6 @@ VaeConfig vae_config(const ModelFiles& files, const Checkpoint& vae) {
   return files.vae_config.empty() ? infer_vae_config(vae) : read_vae_config(files.vae_config);
 }
 
-SchedulerConfig scheduler_config(const ModelFiles& files) {
-  return files.scheduler_config.empty() ? SchedulerConfig() : read_scheduler_config(files.scheduler_config);
-}
-
 ProcessorConfig processor_config(const ModelFiles& files) {
   return files.processor_config.empty() ? ProcessorConfig() : read_processor_config(files.processor_config);
 }

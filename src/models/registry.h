@@ -29,9 +29,10 @@ struct ModelFiles {
   PipelineKind kind = PipelineKind::generate;
   std::filesystem::path source;                          // what the user named
   std::filesystem::path dit, text_encoder, vision, vae;  // tensor files; one file may serve several
-  std::filesystem::path dit_config, text_config, vae_config, scheduler_config, processor_config;
-  std::filesystem::path tokenizer;  // folder
-  std::optional<bool> zero_cond_t;  // overrides file and config
+  std::filesystem::path dit_config, text_config, vae_config, processor_config;
+  std::filesystem::path scheduler_config;  // read by diffusion/schedule
+  std::filesystem::path tokenizer;         // folder
+  std::optional<bool> zero_cond_t;         // overrides file and config
   ModelDefaults defaults;
 };
 
@@ -54,7 +55,6 @@ DitConfig dit_config(const ModelFiles& files, const Checkpoint& dit);
 TextConfig text_config(const ModelFiles& files, const Checkpoint& text_encoder);
 VisionConfig vision_config(const ModelFiles& files, const Checkpoint& vision);
 VaeConfig vae_config(const ModelFiles& files, const Checkpoint& vae);
-SchedulerConfig scheduler_config(const ModelFiles& files);
 ProcessorConfig processor_config(const ModelFiles& files);
 
 }  // namespace inkling

@@ -35,7 +35,6 @@ TEST_F(Config, DefaultsArePublishedModels) {
   EXPECT_EQ(dit.token_out(), 64);
   EXPECT_EQ(read_text_config(json("{}")).head_dim(), 128);
   EXPECT_EQ(read_vae_config(json("{}")).scale(), 8);
-  EXPECT_EQ(read_scheduler_config(json("{}")).shift_terminal, 0.f);
 }
 
 TEST_F(Config, ReadsBothSpellingsOfTheTextEncoder) {
@@ -81,10 +80,6 @@ TEST_F(Config, ChecksEveryOtherFile) {
                    "latents_mean is a list of 16, expected z_dim = 4"));
   EXPECT_TRUE(says(model_error([&] { read_vae_config(json(R"({"attn_scales": [0.5]})")); }), "attn_scales"));
   EXPECT_TRUE(says(model_error([&] { read_vae_config(json(R"({"latents_std": [0]})")); }), "latents_std[0] is 0"));
-  EXPECT_TRUE(
-      says(model_error([&] { read_scheduler_config(json(R"({"use_karras_sigmas": true})")); }), "use_karras_sigmas"));
-  EXPECT_TRUE(says(model_error([&] { read_scheduler_config(json(R"({"time_shift_type": "cubic"})")); }),
-                   "exponential or linear"));
   EXPECT_TRUE(says(model_error([&] { read_processor_config(json(R"({"image_std": [0, 1, 1]})")); }), "image_std[0]"));
 }
 

@@ -159,6 +159,14 @@ TEST_F(Loader, InfersTheConfiguration) {
   EXPECT_TRUE(infer_dit_config(checkpoint(tensors_)).layer3d_rope);
 }
 
+TEST_F(Loader, DistrustsInferredSizes) {
+  tensors_["transformer_blocks.2000000000.x"] = random_tensor(Shape{1}, 1);
+  EXPECT_TRUE(says(model_error([&] { infer_dit_config(checkpoint(tensors_)); }), "layers is 2000000001"));
+  tensors_ = all_tensors("");
+  tensors_["transformer_blocks.0.attn.norm_k.weight"] = random_tensor(Shape{0}, 1);
+  EXPECT_TRUE(says(model_error([&] { infer_dit_config(checkpoint(tensors_)); }), "cannot infer the number of heads"));
+}
+
 TEST_F(Loader, PrefersTheConfigurationInTheMetadata) {
   save(dir_ / "model.safetensors", tensors_,
        {{"config", R"({"num_layers":2,"num_attention_heads":2,"attention_head_dim":16,"joint_attention_dim":12,

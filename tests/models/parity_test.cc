@@ -2,20 +2,20 @@
 // files, GGUF files and LoRAs. The text, the noise and the schedule come from the trace.
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <fstream>
 #include <map>
+#include <tuple>
 
 #include "backends/cpu/cpu_ops.h"
 #include "base/error.h"
 #include "formats/image.h"
-#include "formats/resample.h"
 #include "models/goldens.h"
 #include "models/loader.h"
 #include "models/qwen_image/dit.h"
 #include "models/qwen_image/text_encoder.h"
 #include "models/qwen_image/vae.h"
 #include "models/qwen_image/vision.h"
+#include "models/reference_inputs.h"
 #include "models/registry.h"
 
 namespace inkling::testing {
@@ -45,78 +45,24 @@ int64_t image_token(const ModelFiles& files) {
   return nlohmann::json::parse(in).at("image_token_id").get<int64_t>();
 }
 
-// [h, w, c] <-> tokens [h w / 4, 4 c], channel c * 4 + dy * 2 + dx.
-Tensor pack(const Tensor& map) {
-  const int64_t h = map.dim(0), w = map.dim(1), c = map.dim(2);
-  Tensor tokens = host_tensor(Shape{h * w / 4, 4 * c});
-  for (int64_t y = 0; y < h; ++y)
-    for (int64_t x = 0; x < w; ++x)
-      for (int64_t k = 0; k < c; ++k)
-        tokens.data<float>()[((y / 2) * (w / 2) + x / 2) * 4 * c + k * 4 + y % 2 * 2 + x % 2] =
-            map.data<float>()[(y * w + x) * c + k];
-  return tokens;
+// What can be inferred from a file agrees with the config.json.
+void expect_inferred(const DitConfig& a, const DitConfig& b) {
+  EXPECT_EQ(std::tie(a.layers, a.heads, a.head_dim, a.text_dim, a.mlp_dim, a.in_channels, a.out_channels),
+            std::tie(b.layers, b.heads, b.head_dim, b.text_dim, b.mlp_dim, b.in_channels, b.out_channels));
 }
-
-Tensor unpack(const Tensor& tokens, int64_t h, int64_t w) {
-  const int64_t c = tokens.channels() / 4;
-  Tensor map = host_tensor(Shape{h, w, c});
-  for (int64_t y = 0; y < h; ++y)
-    for (int64_t x = 0; x < w; ++x)
-      for (int64_t k = 0; k < c; ++k)
-        map.data<float>()[(y * w + x) * c + k] =
-            tokens.data<float>()[((y / 2) * (w / 2) + x / 2) * 4 * c + k * 4 + y % 2 * 2 + x % 2];
-  return map;
+void expect_inferred(const TextConfig& a, const TextConfig& b) {
+  EXPECT_EQ(std::tie(a.vocab, a.dim, a.layers, a.heads, a.kv_heads, a.mlp_dim, a.rope_theta),
+            std::tie(b.vocab, b.dim, b.layers, b.heads, b.kv_heads, b.mlp_dim, b.rope_theta));
 }
-
-// A reference picture, resized to about `area` pixels with sides in multiples of 32.
-Image reference_picture(const Golden& g, int64_t i, double area) {
-  const Image image = read_image(g.root / g.description["images"][i].get<std::string>());
-  const double ratio = static_cast<double>(image.width) / image.height, width = std::sqrt(area * ratio);
-  const auto side = [](double length) { return static_cast<int>(std::nearbyint(length / 32)) * 32; };
-  return resample(image, side(width), side(width / ratio), ResampleFilter::lanczos);
+void expect_inferred(const VisionConfig& a, const VisionConfig& b) {
+  EXPECT_EQ(std::tie(a.layers, a.dim, a.heads, a.mlp_dim, a.out_dim),
+            std::tie(b.layers, b.dim, b.heads, b.mlp_dim, b.out_dim));
 }
-
-// What the vision tower's processor makes of it.
-Image vision_picture(const Golden& g, int64_t i, const ProcessorConfig& p) {
-  constexpr double kUnit = 28;
-  const Image image = reference_picture(g, i, g.description["vl_area"].get<double>());
-  double h = std::nearbyint(image.height / kUnit) * kUnit, w = std::nearbyint(image.width / kUnit) * kUnit;
-  const double pixels = static_cast<double>(image.height) * image.width;
-  if (h * w < static_cast<double>(p.min_pixels)) {
-    const double beta = std::sqrt(static_cast<double>(p.min_pixels) / pixels);
-    h = std::ceil(image.height * beta / kUnit) * kUnit;
-    w = std::ceil(image.width * beta / kUnit) * kUnit;
-  }
-  return resample(image, static_cast<int>(w), static_cast<int>(h), ResampleFilter::bicubic);
+void expect_inferred(const VaeConfig& a, const VaeConfig& b) {
+  EXPECT_EQ(std::tie(a.base_dim, a.latent_channels, a.image_channels),
+            std::tie(b.base_dim, b.latent_channels, b.image_channels));
 }
-
-Tensor bytes_of(const Image& image) {
-  return host_tensor(Shape{image.height, image.width, image.channels}, std::span<const uint8_t>(image.pixels));
-}
-
-PictureShape reference_shape(const Golden& g, int64_t i) {
-  const Image image = reference_picture(g, i, g.description["vae_area"].get<double>());
-  return {1, image.height / 16, image.width / 16};
-}
-
-// 1000 sigma of every step, in the reference's order of float32 operations: one unit in the last place of a
-// timestep moves the prediction by 1e-4.
-std::vector<float> timesteps_of(const SchedulerConfig& c, int64_t steps, int64_t tokens) {
-  const double slope = (static_cast<double>(c.max_shift) - c.base_shift) /
-                       static_cast<double>(c.max_image_seq_len - c.base_image_seq_len);
-  const double mu =
-      static_cast<double>(tokens) * slope + (c.base_shift - slope * static_cast<double>(c.base_image_seq_len));
-  const auto e = static_cast<float>(std::exp(mu));
-  std::vector<float> sigmas;
-  for (int64_t i = 0; i < steps; ++i) {
-    const auto n = static_cast<double>(steps);
-    const auto s = static_cast<float>(1.0 + static_cast<double>(i) * ((1.0 / n - 1.0) / std::max(n - 1.0, 1.0)));
-    sigmas.push_back(e / (e + (1.f / s - 1.f)));
-  }
-  const float factor = c.shift_terminal > 0 ? (1.f - sigmas.back()) / static_cast<float>(1.0 - c.shift_terminal) : 1.f;
-  for (float& s : sigmas) s = 1000.f * (c.shift_terminal > 0 ? 1.f - (1.f - s) / factor : s);
-  return sigmas;
-}
+bool is_gguf(const std::filesystem::path& file) { return file.extension() == ".gguf"; }
 
 class Parity : public ::testing::TestWithParam<std::string> {
  public:
@@ -147,6 +93,7 @@ void Parity::run_vision(const ModelFiles& files, std::vector<PictureInText>& gri
   if (images == 0) return;
   const Checkpoint checkpoint = Checkpoint::open(files.vision, Component::vision);
   VisionTower tower(vision_config(files, checkpoint));
+  if (is_gguf(files.vision)) expect_inferred(infer_vision_config(checkpoint), tower.config());
   load_parameters(tower, checkpoint, ops_);
   expect_no_extras(checkpoint, {&tower});
   for (int64_t i = 0; i < images; ++i) {
@@ -166,6 +113,7 @@ void Parity::run_vision(const ModelFiles& files, std::vector<PictureInText>& gri
 void Parity::run_text(const ModelFiles& files) {
   const Checkpoint checkpoint = Checkpoint::open(files.text_encoder, Component::text_encoder);
   TextEncoder encoder(text_config(files, checkpoint));
+  if (is_gguf(files.text_encoder)) expect_inferred(infer_text_config(checkpoint), encoder.config());
   load_parameters(encoder, checkpoint, ops_);
   expect_no_extras(checkpoint, {&encoder});
   std::vector<PictureInText> grids;
@@ -220,6 +168,7 @@ void Parity::run_text(const ModelFiles& files) {
 void Parity::run_dit(const ModelFiles& files) {
   const Checkpoint checkpoint = Checkpoint::open(files.dit, Component::dit);
   const DitConfig config = dit_config(files, checkpoint);
+  expect_inferred(infer_dit_config(checkpoint), config);
   LoraSet loras(config);
   for (const auto& lora : golden_.description.value("loras", nlohmann::json::array()))
     EXPECT_GT(loras.add(golden_.root / lora["path"].get<std::string>(), lora["scale"].get<float>()), 0);
@@ -240,7 +189,7 @@ void Parity::run_dit(const ModelFiles& files) {
     in.pictures.push_back(reference_shape(golden_, i));
   }
   if (!references.empty()) in.references = ops_.upload(ops_.concat_rows(references));
-  const std::vector<float> timesteps = timesteps_of(scheduler_config(files), d["steps"], in.pictures[0].tokens());
+  const std::vector<float> timesteps = timesteps_of(files.scheduler_config, d["steps"], in.pictures[0].tokens());
   std::vector<StepModulation> table = modulation.forward(ops_, timesteps);
 
   // One column of names per sample: "" for a single prompt, ".0", ".1", ... in a batch.
@@ -291,6 +240,7 @@ void Parity::run_dit(const ModelFiles& files) {
 void Parity::run_vae(const ModelFiles& files) {
   const Checkpoint checkpoint = Checkpoint::open(files.vae, Component::vae);
   const VaeConfig config = vae_config(files, checkpoint);
+  expect_inferred(infer_vae_config(checkpoint), config);
   VaeEncoder encoder(config);
   VaeDecoder decoder(config);
   load_parameters(encoder, checkpoint, ops_);

@@ -11,11 +11,22 @@ namespace inkling {
 namespace {
 
 constexpr int64_t kMaxLayers = 1024;
+constexpr int64_t kMaxHeads = 1024;
 constexpr int64_t kMaxDim = 1 << 20;
 
 void check(bool condition, const std::string& where, const std::string& field, const std::string& got,
            const std::string& expected) {
   if (!condition) throw ModelError("{}: {} is {}, expected {}", where, field, got, expected);
+}
+
+// Sizes inferred from a file are as untrusted as those read from JSON.
+struct Size {
+  const char* name;
+  int64_t value, most;
+};
+void check_sizes(const std::string& where, std::initializer_list<Size> sizes) {
+  for (const Size& s : sizes)
+    check(s.value >= 1 && s.value <= s.most, where, s.name, std::to_string(s.value), fmt::format("1..{}", s.most));
 }
 
 std::array<int64_t, 3> triple(const std::vector<int64_t>& v) { return {v[0], v[1], v[2]}; }
@@ -72,7 +83,10 @@ void validate(const DitConfig& c, const std::string& where) {
         fmt::format("a multiple of patch_size^2 = {}", c.patch_size * c.patch_size));
   check(c.in_channels == c.token_out(), where, "patch_size^2 * out_channels", std::to_string(c.token_out()),
         fmt::format("in_channels = {}", c.in_channels));
-  check(c.layers >= 1 && c.heads >= 1 && c.mlp_dim >= 1 && c.text_dim >= 1, where, "a size", "0", "at least 1");
+  check_sizes(where, {{"layers", c.layers, kMaxLayers},
+                      {"heads", c.heads, kMaxHeads},
+                      {"mlp_dim", c.mlp_dim, kMaxDim},
+                      {"joint_attention_dim", c.text_dim, kMaxDim}});
 }
 
 TextConfig read_text_config(const std::filesystem::path& file) {
@@ -104,6 +118,10 @@ TextConfig read_text_config(const std::filesystem::path& file) {
 }
 
 void validate(const TextConfig& c, const std::string& where) {
+  check_sizes(where, {{"num_hidden_layers", c.layers, kMaxLayers},
+                      {"num_attention_heads", c.heads, kMaxHeads},
+                      {"intermediate_size", c.mlp_dim, kMaxDim},
+                      {"hidden_size", c.dim, kMaxDim}});
   check(c.heads >= 1 && c.dim % c.heads == 0, where, "hidden_size", std::to_string(c.dim),
         fmt::format("a multiple of num_attention_heads = {}", c.heads));
   check(c.kv_heads >= 1 && c.heads % c.kv_heads == 0, where, "num_key_value_heads", std::to_string(c.kv_heads),
@@ -138,6 +156,10 @@ VisionConfig read_vision_config(const std::filesystem::path& file) {
 }
 
 void validate(const VisionConfig& c, const std::string& where) {
+  check_sizes(where, {{"depth", c.layers, kMaxLayers},
+                      {"num_heads", c.heads, kMaxHeads},
+                      {"intermediate_size", c.mlp_dim, kMaxDim},
+                      {"hidden_size", c.dim, kMaxDim}});
   check(c.heads >= 1 && c.dim % c.heads == 0, where, "hidden_size", std::to_string(c.dim),
         fmt::format("a multiple of num_heads = {}", c.heads));
   check(c.head_dim() % 4 == 0, where, "hidden_size / num_heads", std::to_string(c.head_dim()), "a multiple of 4");
@@ -190,37 +212,14 @@ VaeConfig read_vae_config(const std::filesystem::path& file) {
 }
 
 void validate(const VaeConfig& c, const std::string& where) {
+  check_sizes(where, {{"base_dim", c.base_dim, 4096}, {"z_dim", c.latent_channels, 1024}});
+  check(c.image_channels == 3 || c.image_channels == 4, where, "input_channels", std::to_string(c.image_channels),
+        "3 or 4");
   const auto channels = static_cast<size_t>(c.latent_channels);
   check(c.latents_mean.size() == channels, where, "latents_mean", fmt::format("a list of {}", c.latents_mean.size()),
         fmt::format("z_dim = {} numbers", channels));
   check(c.latents_std.size() == channels, where, "latents_std", fmt::format("a list of {}", c.latents_std.size()),
         fmt::format("z_dim = {} numbers", channels));
-}
-
-SchedulerConfig read_scheduler_config(const std::filesystem::path& file) {
-  const Document document(file);
-  const JsonFields& f = document.fields;
-  f.require("_class_name", "FlowMatchEulerDiscreteScheduler");
-  for (const char* name :
-       {"invert_sigmas", "use_karras_sigmas", "use_beta_sigmas", "use_exponential_sigmas", "stochastic_sampling"})
-    f.require(name, false);
-  SchedulerConfig c;
-  f.read("num_train_timesteps", c.train_timesteps, 1, 1 << 20);
-  f.read("shift", c.shift, 1e-6f, 1e6f);
-  f.read("use_dynamic_shifting", c.dynamic_shifting);
-  f.read("base_shift", c.base_shift, -100.f, 100.f);
-  f.read("max_shift", c.max_shift, -100.f, 100.f);
-  f.read("base_image_seq_len", c.base_image_seq_len, 1, 1 << 24);
-  f.read("max_image_seq_len", c.max_image_seq_len, 1, 1 << 24);
-  check(c.base_image_seq_len < c.max_image_seq_len, f.where(), "base_image_seq_len",
-        std::to_string(c.base_image_seq_len), fmt::format("less than max_image_seq_len = {}", c.max_image_seq_len));
-  c.shift_terminal = 0.f;  // absent or null: no stretch
-  f.read("shift_terminal", c.shift_terminal, 0.f, 0.999f);
-  std::string kind = "exponential";
-  f.read("time_shift_type", kind);
-  if (kind != "exponential" && kind != "linear") f.fail("time_shift_type", kind, "exponential or linear");
-  c.time_shift = kind == "linear" ? SchedulerConfig::TimeShift::linear : SchedulerConfig::TimeShift::exponential;
-  return c;
 }
 
 }  // namespace inkling

@@ -83,26 +83,12 @@ struct VaeConfig {
   int64_t scale() const { return int64_t{1} << (levels() - 1); }  // pixels per latent
 };
 
-struct SchedulerConfig {
-  enum class TimeShift { exponential, linear };
-  int64_t train_timesteps = 1000;
-  float shift = 1.f;
-  bool dynamic_shifting = true;
-  float base_shift = 0.5f;
-  float max_shift = 0.9f;
-  int64_t base_image_seq_len = 256;
-  int64_t max_image_seq_len = 8192;
-  float shift_terminal = 0.02f;  // 0: no terminal stretch
-  TimeShift time_shift = TimeShift::exponential;
-};
-
 // `file` is the JSON file itself. Throw ModelError.
 DitConfig read_dit_config(const std::filesystem::path& file);
 TextConfig read_text_config(const std::filesystem::path& file);
 VisionConfig read_vision_config(const std::filesystem::path& file);  // the text encoder's config.json
 ProcessorConfig read_processor_config(const std::filesystem::path& file);
 VaeConfig read_vae_config(const std::filesystem::path& file);
-SchedulerConfig read_scheduler_config(const std::filesystem::path& file);
 // The same from JSON text, such as the "config" entry of a file's metadata; `where` names it in errors.
 DitConfig parse_dit_config(const std::string& json, const std::string& where);
 

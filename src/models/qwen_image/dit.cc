@@ -168,6 +168,10 @@ Tensor Dit::forward(Ops& ops, const DitContext& c, const Tensor& latents, const 
   const int64_t batch = c.image_segments.count(), denoised = c.denoised_tokens;
   if (latents.rows() != batch * denoised)
     throw RuntimeError("dit: latents {}, expected {} rows", latents.shape().str(), batch * denoised);
+  if (!timestep_row.empty() && static_cast<int64_t>(timestep_row.size()) != batch)
+    throw RuntimeError("dit: {} timestep rows for {} samples", timestep_row.size(), batch);
+  if (static_cast<int64_t>(step.image.size()) != config_.layers)
+    throw RuntimeError("dit: modulation of {} blocks, expected {}", step.image.size(), config_.layers);
   Tensor image = ops.linear(latents, img_in_);
   Groups groups;
   std::vector<Tensor> parts;
