@@ -26,6 +26,8 @@ function(inkling_test folder)
   target_compile_definitions(test_${name} PRIVATE INKLING_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_link_libraries(test_${name} PRIVATE GTest::gtest GTest::gtest_main ${ARGN})
   add_test(NAME ${name} COMMAND test_${name})
+  # Threads that spin between parallel regions starve each other on a machine that does other work too.
+  set_tests_properties(${name} PROPERTIES ENVIRONMENT OMP_WAIT_POLICY=passive)
 endfunction()
 
 # One file of fuzz/ is one libFuzzer program (clang), built with the fuzz preset only.
