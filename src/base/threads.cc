@@ -20,7 +20,7 @@ void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t
   }
   std::exception_ptr error;
   std::mutex mutex;
-#pragma omp parallel for schedule(static, 1) num_threads(static_cast<int>(ranges))
+#pragma omp parallel for schedule(static, 1) num_threads(static_cast <int>(ranges))
   for (int64_t r = 0; r < ranges; ++r) {
     try {
       body(count * r / ranges, count * (r + 1) / ranges);

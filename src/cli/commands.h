@@ -11,7 +11,7 @@ namespace inkling::cli {
 
 struct CommandLine {
   OptionValues options;
-  std::string argument;          // the positional one: FILE of inspect, DIR of synth
+  std::string argument;  // the positional one: FILE of inspect, DIR of synth
   const CancelToken* cancel = nullptr;
 };
 

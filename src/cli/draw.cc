@@ -37,7 +37,8 @@ void check_output_folder(const fs::path& path) {
 
 nlohmann::ordered_json result_json(const Result& result, const std::vector<fs::path>& files, const std::string& model) {
   nlohmann::ordered_json j;
-  for (size_t i = 0; i < files.size(); ++i) j["images"].push_back({{"file", files[i].string()}, {"seed", result.seeds[i]}});
+  for (size_t i = 0; i < files.size(); ++i)
+    j["images"].push_back({{"file", files[i].string()}, {"seed", result.seeds[i]}});
   j["prompt"] = result.prompt;
   j["width"] = result.width;
   j["height"] = result.height;
@@ -64,7 +65,9 @@ int draw(const CommandLine& line, bool edit) {
   if (o.given("preview")) {
     const fs::path folder = o.text("preview");
     fs::create_directories(folder);
-    callbacks.preview = [folder](int step, const Image& image) { write_image(folder / fmt::format("step-{:03}.png", step), image); };
+    callbacks.preview = [folder](int step, const Image& image) {
+      write_image(folder / fmt::format("step-{:03}.png", step), image);
+    };
   }
   const Result result = engine.run(request, callbacks);
 

@@ -37,20 +37,23 @@ json describe_tensors(const fs::path& path) {
   j["metadata"] = file->metadata();
   json list = json::array();
   for (const TensorEntry& e : file->entries())
-    list.push_back({{"name", e.name}, {"type", name(e.dtype)}, {"shape", std::vector<int64_t>(e.shape.dims().begin(), e.shape.dims().end())}});
+    list.push_back({{"name", e.name},
+                    {"type", name(e.dtype)},
+                    {"shape", std::vector<int64_t>(e.shape.dims().begin(), e.shape.dims().end())}});
   j["entries"] = std::move(list);
   return j;
 }
 
 void print_tensors(const json& j) {
-  fmt::print("{}\n  {} tensors, {:.3f} M parameters, {:.1f} MB\n", j["path"].get<std::string>(), j["tensors"].get<size_t>(),
-             j["parameters"].get<double>() / 1e6, j["bytes"].get<double>() / 1e6);
+  fmt::print("{}\n  {} tensors, {:.3f} M parameters, {:.1f} MB\n", j["path"].get<std::string>(),
+             j["tensors"].get<size_t>(), j["parameters"].get<double>() / 1e6, j["bytes"].get<double>() / 1e6);
   for (const auto& [type, count] : j["types"].items()) fmt::print("  {:>8} x {}\n", type, count.get<int64_t>());
   for (const auto& [key, value] : j["metadata"].items()) {
     const std::string text = value.get<std::string>();
     fmt::print("  {} = {}\n", key, text.size() > 200 ? text.substr(0, 197) + "..." : text);
   }
-  for (const json& e : j["entries"]) fmt::print("    {:<60} {:<6} {}\n", e["name"].get<std::string>(), e["type"].get<std::string>(), e["shape"].dump());
+  for (const json& e : j["entries"])
+    fmt::print("    {:<60} {:<6} {}\n", e["name"].get<std::string>(), e["type"].get<std::string>(), e["shape"].dump());
 }
 
 bool is_picture(const fs::path& path) {
@@ -58,14 +61,16 @@ bool is_picture(const fs::path& path) {
   char magic[12] = {};
   file.read(magic, sizeof magic);
   const std::string_view head(magic, static_cast<size_t>(file.gcount()));
-  return head.starts_with("\x89PNG") || head.starts_with("\xff\xd8\xff") || (head.starts_with("RIFF") && head.ends_with("WEBP"));
+  return head.starts_with("\x89PNG") || head.starts_with("\xff\xd8\xff") ||
+         (head.starts_with("RIFF") && head.ends_with("WEBP"));
 }
 
 int inspect_picture(const fs::path& path, bool as_json) {
   const Image image = read_image(path);
   const auto text = path.extension() == ".png" ? read_png_text(path) : std::map<std::string, std::string>{};
   if (as_json) {
-    fmt::print("{}\n", json{{"path", path.string()}, {"width", image.width}, {"height", image.height}, {"text", text}}.dump());
+    fmt::print("{}\n",
+               json{{"path", path.string()}, {"width", image.width}, {"height", image.height}, {"text", text}}.dump());
     return 0;
   }
   fmt::print("{}: {} x {}\n", path.string(), image.width, image.height);

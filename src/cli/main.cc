@@ -1,10 +1,11 @@
 // The command line: parses flags into OptionValues by the option table, runs one subcommand, turns errors into
 // exit codes (README, "Exit codes").
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "cli/commands.h"
@@ -49,12 +50,13 @@ void add_options(CLI::App& app, unsigned scope, Typed& typed) {
     std::string help(o.help);
     if (!o.choices.empty()) help += fmt::format(" [{}]", o.choices);
     if (!o.fallback.empty()) help += fmt::format(" (default: {})", o.fallback);
-    CLI::Option* option = o.kind == Option::Kind::flag
-                              ? app.add_flag_function(flags, [&typed, i](int64_t) { typed[i] = {"true"}; }, help)
-                              : app.add_option(flags, typed[i], help);
+    CLI::Option* option = o.kind == Option::Kind::flag ? app.add_flag_function(
+                                                             flags, [&typed, i](int64_t) { typed[i] = {"true"}; }, help)
+                                                       : app.add_option(flags, typed[i], help);
     if (o.kind != Option::Kind::flag) {
       option->type_name(o.kind == Option::Kind::integer ? "N" : o.kind == Option::Kind::real ? "X" : "TEXT");
-      option->expected(1)->multi_option_policy(o.repeats ? CLI::MultiOptionPolicy::TakeAll : CLI::MultiOptionPolicy::TakeLast);
+      option->expected(1)->multi_option_policy(o.repeats ? CLI::MultiOptionPolicy::TakeAll
+                                                         : CLI::MultiOptionPolicy::TakeLast);
     }
     option->envname(o.environment_name());
   }

@@ -26,8 +26,11 @@ void ProgressBar::report(const Progress& p) {
   if (terminal_) {
     draw(p, per_step, remaining);
   } else {
-    fmt::print(stderr, R"({{"event":"progress","phase":"{}","step":{},"total":{},"seconds_per_step":{:.3f},"eta_seconds":{:.1f}}})"
-                       "\n", p.phase, p.step, p.total, per_step, remaining);
+    fmt::print(
+        stderr,
+        R"({{"event":"progress","phase":"{}","step":{},"total":{},"seconds_per_step":{:.3f},"eta_seconds":{:.1f}}})"
+        "\n",
+        p.phase, p.step, p.total, per_step, remaining);
   }
   std::fflush(stderr);
 }

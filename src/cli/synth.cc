@@ -1,10 +1,11 @@
 // inkling synth: a model of random weights.
 
+#include "pipeline/synth.h"
+
 #include <fmt/format.h>
 
 #include "cli/commands.h"
 #include "cli/progress_bar.h"
-#include "pipeline/synth.h"
 
 namespace inkling::cli {
 
@@ -13,7 +14,8 @@ int run_synth(const CommandLine& line) {
   const DType dtype = type == "q8_0" ? DType::q8_0 : type == "q4_0" ? DType::q4_0 : DType::bf16;
   {
     ProgressBar bar;
-    write_synthetic_model(line.options.text("preset"), dtype, line.argument, [&](const Progress& p) { bar.report(p); }, line.cancel);
+    write_synthetic_model(
+        line.options.text("preset"), dtype, line.argument, [&](const Progress& p) { bar.report(p); }, line.cancel);
   }
   fmt::print("{}\n", line.argument);
   return 0;

@@ -8,7 +8,9 @@ namespace {
 
 int64_t streamable(const PhaseNeed& n) { return n.blocks * n.block_bytes; }
 // What must be on the device whatever the budget: activations and the weights outside the blocks.
-int64_t fixed(const PhaseNeed& n) { return n.activation_bytes + std::max<int64_t>(0, n.weight_bytes - n.host_bytes - streamable(n)); }
+int64_t fixed(const PhaseNeed& n) {
+  return n.activation_bytes + std::max<int64_t>(0, n.weight_bytes - n.host_bytes - streamable(n));
+}
 
 PhasePlacement place_phase(const PhaseNeed& n, int64_t budget) {
   PhasePlacement p;
@@ -37,7 +39,8 @@ Placement place(const std::vector<PhaseNeed>& needs, int64_t budget_bytes) {
   for (const PhaseNeed& n : needs) {
     result.phases.push_back(place_phase(n, budget_bytes));
     result.fits &= result.phases.back().fits;
-    result.smallest_budget = std::max(result.smallest_budget, fixed(n) + std::min(kStreamBuffers, n.blocks) * n.block_bytes);
+    result.smallest_budget =
+        std::max(result.smallest_budget, fixed(n) + std::min(kStreamBuffers, n.blocks) * n.block_bytes);
   }
   return result;
 }

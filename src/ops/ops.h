@@ -54,8 +54,8 @@ struct AttentionSpec {
   int64_t heads = 1;     // query heads; head_dim = q.channels() / heads
   int64_t kv_heads = 1;  // query head j reads key/value head j * kv_heads / heads
   float scale = 1.f;
-  bool causal = false;   // within each segment
-  Segments segments;     // attention never crosses a segment
+  bool causal = false;  // within each segment
+  Segments segments;    // attention never crosses a segment
 };
 
 struct QKV {

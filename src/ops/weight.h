@@ -17,14 +17,14 @@ class PreparedWeight {
 };
 
 struct Weight {
-  std::string name;   // full path in the checkpoint without ".weight", for error messages and plans
-  Shape shape;        // logical shape: [out, in] for linear, [out, in, kh, kw] for conv2d, [rows, dim] for embedding
+  std::string name;  // full path in the checkpoint without ".weight", for error messages and plans
+  Shape shape;       // logical shape: [out, in] for linear, [out, in, kh, kw] for conv2d, [rows, dim] for embedding
   DType stored = DType::f32;  // element type in the file (or the one to plan with)
   bool has_bias = false;
   bool embedding = false;  // a table for Ops::embedding: prepare() keeps the stored form, rows are converted on demand
-  Tensor value;       // stored form on the host (may point into a mapped file); undefined until loaded, and
-                      // released by prepare() where the prepared form replaces it
-  Tensor bias;        // f32 [out]; undefined without bias
+  Tensor value;            // stored form on the host (may point into a mapped file); undefined until loaded, and
+                           // released by prepare() where the prepared form replaces it
+  Tensor bias;             // f32 [out]; undefined without bias
   std::shared_ptr<const PreparedWeight> prepared;
 
   int64_t out_features() const { return shape[0]; }

@@ -48,11 +48,14 @@ class Preparation {
   bool edits() const { return !request_.images.empty(); }
   Job& job() { return result_.job; }
   int64_t vae_area() const {
-    return request_.vae_area > 0 ? request_.vae_area : model_.defaults.vae_reference_area > 0 ? model_.defaults.vae_reference_area : kVaeArea;
+    return request_.vae_area > 0                    ? request_.vae_area
+           : model_.defaults.vae_reference_area > 0 ? model_.defaults.vae_reference_area
+                                                    : kVaeArea;
   }
 
   void check_task() const {
-    if (model_.kind == PipelineKind::layered) throw ArgumentError("model: layered generation is not offered by this command");
+    if (model_.kind == PipelineKind::layered)
+      throw ArgumentError("model: layered generation is not offered by this command");
     if (edits() && model_.kind == PipelineKind::generate)
       throw ArgumentError("model: this model draws from text only; to edit a picture, use a Qwen-Image-Edit model");
     if (model_.kind == PipelineKind::edit && request_.images.size() > 1)
@@ -60,7 +63,9 @@ class Preparation {
   }
 
   void generate_size() {
-    const auto pick = [](int asked, int64_t preset) { return asked > 0 ? asked : preset > 0 ? static_cast<int>(preset) : 1024; };
+    const auto pick = [](int asked, int64_t preset) {
+      return asked > 0 ? asked : preset > 0 ? static_cast<int>(preset) : 1024;
+    };
     job().width = pick(request_.width, model_.defaults.width);
     job().height = pick(request_.height, model_.defaults.height);
   }
@@ -79,8 +84,9 @@ class Preparation {
         add_reference(resized(image, reference_size(image), ResampleFilter::lanczos));
     }
     if (own_geometry) return;
-    const PictureSize size = request_.width > 0 ? floor_to_tokens({request_.width, request_.height})
-                                                : floor_to_tokens(size_of_area(vae_area(), size_of(request_.images.back()).ratio()));
+    const PictureSize size = request_.width > 0
+                                 ? floor_to_tokens({request_.width, request_.height})
+                                 : floor_to_tokens(size_of_area(vae_area(), size_of(request_.images.back()).ratio()));
     job().width = static_cast<int>(size.width);
     job().height = static_cast<int>(size.height);
   }
@@ -95,8 +101,9 @@ class Preparation {
       const double shrink = std::sqrt(static_cast<double>(vae_area()) / static_cast<double>(size_of(image).pixels()));
       const auto side = [&](int length) { return std::max<int64_t>(16, std::llround(length * shrink)); };
       own = resized(image, {side(image.width), side(image.height)}, ResampleFilter::lanczos);
-      result_.notes.push_back(fmt::format("the picture is larger than the model works on: edited at {}x{}, then enlarged to {}x{}", own.width,
-                                          own.height, image.width, image.height));
+      result_.notes.push_back(
+          fmt::format("the picture is larger than the model works on: edited at {}x{}, then enlarged to {}x{}",
+                      own.width, own.height, image.width, image.height));
     }
     result_.crop_width = own.width;
     result_.crop_height = own.height;
@@ -111,10 +118,10 @@ class Preparation {
   // What the vision tower sees: Lanczos to its area, then bicubic to whole merge units.
   void add_vision_input(const Image& image) {
     const bool first_edition = model_.kind == PipelineKind::edit;
-    const int64_t area = request_.vl_area > 0                            ? request_.vl_area
+    const int64_t area = request_.vl_area > 0                        ? request_.vl_area
                          : model_.defaults.vision_reference_area > 0 ? model_.defaults.vision_reference_area
-                         : first_edition                                 ? vae_area()
-                                                                         : kVisionArea;
+                         : first_edition                             ? vae_area()
+                                                                     : kVisionArea;
     const PictureSize first = size_of_area(area, size_of(image).ratio());
     const PictureSize second = smart_resize(first, {28, model_.processor.min_pixels, model_.processor.max_pixels});
     const Image seen = resized(resized(image, first, ResampleFilter::lanczos), second, ResampleFilter::bicubic);
@@ -129,9 +136,12 @@ class Preparation {
     if (truncated) result_.notes.push_back("the prompt is longer than 512 tokens and was cut");
     const float preset = model_.distilled ? 1.f : model_.defaults.cfg_scale.value_or(4.f);
     job().cfg_scale = request_.cfg_scale >= 0 ? request_.cfg_scale : preset;
-    // " " is the negative prompt that the model's authors recommend; the reference pipeline switches guidance off without one.
-    if (job().cfg_scale > 1.f) job().negative = encode(request_.negative_prompt.value_or(" "), nullptr);
-    else job().cfg_scale = 1.f;
+    // " " is the negative prompt that the model's authors recommend; the reference pipeline switches guidance off
+    // without one.
+    if (job().cfg_scale > 1.f)
+      job().negative = encode(request_.negative_prompt.value_or(" "), nullptr);
+    else
+      job().cfg_scale = 1.f;
   }
 
   EncodedPrompt encode(const std::string& text, bool* truncated) const {
@@ -142,9 +152,11 @@ class Preparation {
   }
   const std::vector<VisionInput>& job_vision() const { return result_.job.vision; }
 
-  // --- schedule and noise ---------------------------------------------------------------------------------------------
+  // --- schedule and noise
+  // ---------------------------------------------------------------------------------------------
   void prepare_schedule() {
-    const bool lightning = request_.schedule == ScheduleKind::lightning || (request_.schedule == ScheduleKind::automatic && model_.distilled);
+    const bool lightning = request_.schedule == ScheduleKind::lightning ||
+                           (request_.schedule == ScheduleKind::automatic && model_.distilled);
     const int own_steps = model_.defaults.steps > 0 ? static_cast<int>(model_.defaults.steps) : edits() ? 40 : 50;
     const int steps = request_.steps > 0 ? request_.steps : lightning ? kLightningSteps : own_steps;
     job().schedule = make_schedule(lightning ? FlowMatchConfig::lightning() : model_.scheduler, steps, tokens());

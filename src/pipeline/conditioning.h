@@ -21,7 +21,7 @@ struct ModelTraits {
 // A job, and how its pictures become the user's again.
 struct PreparedRequest {
   Job job;
-  std::string prompt;                // as encoded
+  std::string prompt;  // as encoded
   std::vector<int64_t> seeds;
   std::vector<std::string> notes;
   // An edit that keeps the geometry: crop to this size first, then resize to the input's size where they differ.

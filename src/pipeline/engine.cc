@@ -26,13 +26,16 @@ using Clock = std::chrono::steady_clock;
 // Networks that are read from files when a run first needs them.
 class LoadedParts : public Parts {
  public:
-  LoadedParts(const ModelFiles& files, const EngineOptions& options, Ops& ops) : files_(files), options_(options), ops_(ops) {}
+  LoadedParts(const ModelFiles& files, const EngineOptions& options, Ops& ops)
+      : files_(files), options_(options), ops_(ops) {}
 
   TextEncoder& text_encoder() override {
-    return ready(text_, files_.text_encoder, Component::text_encoder, [&](const Checkpoint& c) { return text_config(files_, c); });
+    return ready(text_, files_.text_encoder, Component::text_encoder,
+                 [&](const Checkpoint& c) { return text_config(files_, c); });
   }
   VisionTower& vision() override {
-    return ready(vision_, files_.vision, Component::vision, [&](const Checkpoint& c) { return vision_config(files_, c); });
+    return ready(vision_, files_.vision, Component::vision,
+                 [&](const Checkpoint& c) { return vision_config(files_, c); });
   }
   DitModulation& modulation() override {
     return ready(modulation_, files_.dit, Component::dit, [&](const Checkpoint& c) { return dit_config(files_, c); });
@@ -70,7 +73,8 @@ class LoadedParts : public Parts {
     const Checkpoint checkpoint = Checkpoint::open(file, component);
     auto module = std::make_unique<M>(config_of(checkpoint));
     LoadOptions load;
-    LoraSet loras = component == Component::dit ? read_loras(config_of(checkpoint)) : LoraSet(std::vector<LinearSite>{});
+    LoraSet loras =
+        component == Component::dit ? read_loras(config_of(checkpoint)) : LoraSet(std::vector<LinearSite>{});
     if (!loras.empty()) load.loras = &loras;
     load.progress = [&](int64_t, int64_t) {
       if (callbacks_ != nullptr && callbacks_->cancel != nullptr) callbacks_->cancel->throw_if_cancelled();
@@ -130,7 +134,11 @@ FlowMatchConfig read_schedule(const fs::path& file) {
 
 struct Engine::Impl {
   explicit Impl(const EngineOptions& o)
-      : options(o), files(find_files(options)), tokenizer(Tokenizer::load(files.tokenizer)), ops(cpu_options(o.precision)), parts(files, options, ops) {
+      : options(o),
+        files(find_files(options)),
+        tokenizer(Tokenizer::load(files.tokenizer)),
+        ops(cpu_options(o.precision)),
+        parts(files, options, ops) {
     traits.kind = files.kind;
     traits.defaults = files.defaults;
     traits.processor = processor_config(files);
@@ -224,7 +232,9 @@ EngineOptions make_engine_options(const OptionValues& o) {
     e.loras.push_back(lora);
   }
   const std::string precision = o.text("precision");
-  e.precision = precision == "f32" ? PrecisionChoice::f32 : precision == "bf16" ? PrecisionChoice::bf16 : PrecisionChoice::automatic;
+  e.precision = precision == "f32"    ? PrecisionChoice::f32
+                : precision == "bf16" ? PrecisionChoice::bf16
+                                      : PrecisionChoice::automatic;
   return e;
 }
 
@@ -234,7 +244,8 @@ fs::path shipped_model() {
   std::error_code ignored;
   const fs::path program = fs::read_symlink("/proc/self/exe", ignored).parent_path();
   // In the source tree (build/bin/inkling), and installed (PREFIX/bin/inkling).
-  for (const fs::path& folder : {program / "../../models", program / "../share/inkling/models", fs::path(INKLING_SOURCE_MODELS)})
+  for (const fs::path& folder :
+       {program / "../../models", program / "../share/inkling/models", fs::path(INKLING_SOURCE_MODELS)})
     if (fs::exists(folder / kName / "model_index.json")) return fs::weakly_canonical(folder / kName);
   throw ModelError("the model that ships was not found; set INKLING_MODELS to the folder that holds {}", kName);
 }

@@ -28,11 +28,11 @@ struct LoraFile {
 };
 
 struct EngineOptions {
-  std::filesystem::path model;         // folder, single file or GGUF; empty: the model that ships
+  std::filesystem::path model;  // folder, single file or GGUF; empty: the model that ships
   std::filesystem::path dit, text_encoder, mmproj, vae, tokenizer;  // each replaces that part of `model`
   std::vector<LoraFile> loras;
   PrecisionChoice precision = PrecisionChoice::automatic;
-  bool keep_loaded = false;            // keep every component in memory between requests
+  bool keep_loaded = false;              // keep every component in memory between requests
   bool lora_alpha_as_diffusers = false;  // factor 1 for lora_A/lora_B keys even where alpha is stored
 };
 

@@ -44,7 +44,8 @@ class Run {
   }
 
   // -> hidden states of the prompt itself, [L, text_dim]
-  Tensor encode_prompt(TextEncoder& encoder, const EncodedPrompt& prompt, const std::vector<Tensor>& features, bool traced) {
+  Tensor encode_prompt(TextEncoder& encoder, const EncodedPrompt& prompt, const std::vector<Tensor>& features,
+                       bool traced) {
     const auto tokens = static_cast<int64_t>(prompt.ids.size());
     TextInputs in;
     in.ids = host_tensor(Shape{tokens}, std::span<const int32_t>(prompt.ids));
@@ -161,8 +162,11 @@ class Run {
     const Tensor host = ops_.download(latents);
     for (float value : host.span<float>())
       if (!std::isfinite(value))
-        throw NumericError("step {}: the latents hold a value that is not finite; the model file may be damaged or the precision too low "
-                           "(try --precision f32)", step + 1);
+        throw NumericError(
+            "step {}: the latents hold a value that is not finite; the model file may be damaged or the precision too "
+            "low "
+            "(try --precision f32)",
+            step + 1);
   }
 
   void preview(const Tensor& x, const Tensor& v, int k) {
@@ -172,7 +176,8 @@ class Run {
   }
 
   Tensor decode_one(const Tensor& latents, bool traced) {
-    const Tensor map = ops_.upload(unpack_latents(ops_.download(latents), job_.height / kPixelsPerToken, job_.width / kPixelsPerToken));
+    const Tensor map = ops_.upload(
+        unpack_latents(ops_.download(latents), job_.height / kPixelsPerToken, job_.width / kPixelsPerToken));
     const auto decode = [&] { return parts_.vae_decoder().decode(ops_, map, job_.tiling); };
     return ops_.download(traced ? decode() : untraced(decode));
   }
@@ -196,9 +201,9 @@ class Run {
   const Job& job_;
   const Callbacks& callbacks_;
   const PhaseFn& phase_;
-  std::vector<Tensor> prompts_;            // positive, negative: [L, text_dim]
-  std::vector<PictureShape> pictures_;     // noise, references
-  Tensor references_;                      // [R, 64]
+  std::vector<Tensor> prompts_;         // positive, negative: [L, text_dim]
+  std::vector<PictureShape> pictures_;  // noise, references
+  Tensor references_;                   // [R, 64]
   std::vector<StepModulation> steps_;
 };
 

@@ -24,8 +24,8 @@ struct Job {
   int width = 0, height = 0;              // pixels the DiT draws, multiples of 16
   Schedule schedule;
   float cfg_scale = 1.f;
-  std::vector<Tensor> noise;              // one per picture of the batch: host f32 [N, 64], packed
-  std::optional<Tiling> tiling;           // of the VAE
+  std::vector<Tensor> noise;     // one per picture of the batch: host f32 [N, 64], packed
+  std::optional<Tiling> tiling;  // of the VAE
 };
 
 // Where a run gets its networks. Each call makes one ready; done() says that it is not needed again in this run.
@@ -46,6 +46,7 @@ class Parts {
 using PhaseFn = std::function<void(const char* name)>;
 
 // Runs all phases. Returns one picture tensor [H, W, 3] per noise tensor, on the host (zeros when planned).
-std::vector<Tensor> run_job(Ops& ops, Parts& parts, const Job& job, const Callbacks& callbacks, const PhaseFn& phase = {});
+std::vector<Tensor> run_job(Ops& ops, Parts& parts, const Job& job, const Callbacks& callbacks,
+                            const PhaseFn& phase = {});
 
 }  // namespace inkling

@@ -17,37 +17,57 @@ constexpr double kNone = std::numeric_limits<double>::infinity();
 constexpr double kMaxSeed = 9007199254740992.0;  // 2^53: survives a JSON number
 
 constexpr auto kOptions = std::to_array<Option>({
-    {"prompt", "p", Kind::text, kDraw, "", -kNone, kNone, "", false, "what to draw, or the edit instruction (Chinese or English)"},
-    {"negative-prompt", "n", Kind::text, kDraw, "", -kNone, kNone, "", false, "what to avoid; switches classifier-free guidance on when --cfg-scale > 1"},
-    {"output", "o", Kind::text, kDraw, "out.png", -kNone, kNone, "", false, "file to write (.png, .jpg, .webp); %d becomes the picture's index"},
-    {"image", "i", Kind::text, kEdit, "", -kNone, kNone, "", true, "picture to edit; up to three, in the order the instruction counts them"},
-    {"mask", "", Kind::text, kEdit, "", -kNone, kNone, "", false, "picture whose white area may change; everything else comes back untouched"},
-    {"geometry", "", Kind::choice, kEdit, "keep", -kNone, kNone, "keep|reference", false, "keep: output has exactly the input's size; reference: sizes as the reference pipeline"},
+    {"prompt", "p", Kind::text, kDraw, "", -kNone, kNone, "", false,
+     "what to draw, or the edit instruction (Chinese or English)"},
+    {"negative-prompt", "n", Kind::text, kDraw, "", -kNone, kNone, "", false,
+     "what to avoid; switches classifier-free guidance on when --cfg-scale > 1"},
+    {"output", "o", Kind::text, kDraw, "out.png", -kNone, kNone, "", false,
+     "file to write (.png, .jpg, .webp); %d becomes the picture's index"},
+    {"image", "i", Kind::text, kEdit, "", -kNone, kNone, "", true,
+     "picture to edit; up to three, in the order the instruction counts them"},
+    {"mask", "", Kind::text, kEdit, "", -kNone, kNone, "", false,
+     "picture whose white area may change; everything else comes back untouched"},
+    {"geometry", "", Kind::choice, kEdit, "keep", -kNone, kNone, "keep|reference", false,
+     "keep: output has exactly the input's size; reference: sizes as the reference pipeline"},
     {"width", "W", Kind::integer, kDraw | kPlan, "", 16, 4096, "", false, "width in pixels (multiple of 16)"},
     {"height", "H", Kind::integer, kDraw | kPlan, "", 16, 4096, "", false, "height in pixels (multiple of 16)"},
     {"steps", "", Kind::integer, kDraw | kPlan, "", 1, 1000, "", false, "denoising steps"},
     {"cfg-scale", "", Kind::real, kDraw | kPlan, "", 0, 100, "", false, "guidance scale; 1 is off"},
-    {"seed", "s", Kind::integer, kDraw, "0", -kMaxSeed, kMaxSeed, "", false, "seed; the same seed gives the same bytes"},
-    {"rng", "", Kind::choice, kDraw, "cpu", -kNone, kNone, "cpu|cuda", false, "whose noise to draw: torch's CPU or CUDA generator"},
-    {"style", "", Kind::choice, kDraw, "none", -kNone, kNone, "none|kids_cute_v2", false, "style words added to the prompt"},
-    {"schedule", "", Kind::choice, kDraw | kPlan, "auto", -kNone, kNone, "auto|base|lightning", false, "noise schedule: the model's, or the one of Lightning LoRAs"},
-    {"batch", "b", Kind::integer, kDraw | kPlan, "1", 1, 64, "", false, "pictures to draw, with seeds seed, seed+1, ..."},
-    {"model", "m", Kind::text, kDraw | kPlan, "", -kNone, kNone, "", false, "diffusers folder, single file or GGUF; for plan also a preset. Default: the model that ships"},
+    {"seed", "s", Kind::integer, kDraw, "0", -kMaxSeed, kMaxSeed, "", false,
+     "seed; the same seed gives the same bytes"},
+    {"rng", "", Kind::choice, kDraw, "cpu", -kNone, kNone, "cpu|cuda", false,
+     "whose noise to draw: torch's CPU or CUDA generator"},
+    {"style", "", Kind::choice, kDraw, "none", -kNone, kNone, "none|kids_cute_v2", false,
+     "style words added to the prompt"},
+    {"schedule", "", Kind::choice, kDraw | kPlan, "auto", -kNone, kNone, "auto|base|lightning", false,
+     "noise schedule: the model's, or the one of Lightning LoRAs"},
+    {"batch", "b", Kind::integer, kDraw | kPlan, "1", 1, 64, "", false,
+     "pictures to draw, with seeds seed, seed+1, ..."},
+    {"model", "m", Kind::text, kDraw | kPlan, "", -kNone, kNone, "", false,
+     "diffusers folder, single file or GGUF; for plan also a preset. Default: the model that ships"},
     {"dit", "", Kind::text, kDraw | kPlan, "", -kNone, kNone, "", false, "transformer file in place of the model's"},
-    {"text-encoder", "", Kind::text, kDraw | kPlan, "", -kNone, kNone, "", false, "text encoder file in place of the model's"},
-    {"mmproj", "", Kind::text, kDraw | kPlan, "", -kNone, kNone, "", false, "vision tower file (GGUF mmproj) in place of the model's"},
+    {"text-encoder", "", Kind::text, kDraw | kPlan, "", -kNone, kNone, "", false,
+     "text encoder file in place of the model's"},
+    {"mmproj", "", Kind::text, kDraw | kPlan, "", -kNone, kNone, "", false,
+     "vision tower file (GGUF mmproj) in place of the model's"},
     {"vae", "", Kind::text, kDraw | kPlan, "", -kNone, kNone, "", false, "VAE file in place of the model's"},
-    {"tokenizer", "", Kind::text, kDraw | kPlan, "", -kNone, kNone, "", false, "folder with the tokenizer in place of the model's"},
+    {"tokenizer", "", Kind::text, kDraw | kPlan, "", -kNone, kNone, "", false,
+     "folder with the tokenizer in place of the model's"},
     {"lora", "", Kind::text, kDraw, "", -kNone, kNone, "", true, "LoRA file, optionally PATH:scale"},
-    {"precision", "", Kind::choice, kDraw | kPlan, "auto", -kNone, kNone, "auto|f32|bf16", false, "arithmetic of matrix products; auto: bf16 where the weights and the CPU have it"},
-    {"vae-tiling", "", Kind::flag, kDraw | kPlan, "", -kNone, kNone, "", false, "decode and encode in overlapping tiles: less memory, slightly different pixels"},
+    {"precision", "", Kind::choice, kDraw | kPlan, "auto", -kNone, kNone, "auto|f32|bf16", false,
+     "arithmetic of matrix products; auto: bf16 where the weights and the CPU have it"},
+    {"vae-tiling", "", Kind::flag, kDraw | kPlan, "", -kNone, kNone, "", false,
+     "decode and encode in overlapping tiles: less memory, slightly different pixels"},
     {"threads", "t", Kind::integer, kDraw, "0", 0, 1024, "", false, "threads; 0 uses every core"},
-    {"preview", "", Kind::text, kDraw, "", -kNone, kNone, "", false, "folder that receives a preview picture after each step"},
-    {"json", "", Kind::flag, kDraw | kPlan | kInspect, "", -kNone, kNone, "", false, "print the result as JSON on standard output"},
+    {"preview", "", Kind::text, kDraw, "", -kNone, kNone, "", false,
+     "folder that receives a preview picture after each step"},
+    {"json", "", Kind::flag, kDraw | kPlan | kInspect, "", -kNone, kNone, "", false,
+     "print the result as JSON on standard output"},
     {"references", "", Kind::integer, kPlan, "0", 0, 3, "", false, "reference pictures to plan for (an edit)"},
     {"prompt-tokens", "", Kind::integer, kPlan, "64", 1, 1024, "", false, "prompt length to plan for"},
     {"max-vram", "", Kind::text, kPlan, "", -kNone, kNone, "", false, "memory budget, e.g. 6GiB"},
-    {"preset", "", Kind::choice, kSynth, "tiny", -kNone, kNone, "qwen-image|qwen-image-edit-2509|qwen-image-13b|tiny", false, "architecture to write"},
+    {"preset", "", Kind::choice, kSynth, "tiny", -kNone, kNone, "qwen-image|qwen-image-edit-2509|qwen-image-13b|tiny",
+     false, "architecture to write"},
     {"dtype", "", Kind::choice, kSynth, "bf16", -kNone, kNone, "bf16|q8_0|q4_0", false, "element type of the matrices"},
 });
 
@@ -93,9 +113,11 @@ void check(const Option& o, std::string_view value) {
   if (o.kind == Kind::flag && value != "true" && value != "false") wrong("true or false");
   if (o.kind == Kind::integer || o.kind == Kind::real) {
     const std::optional<int64_t> whole = to_integer(value);
-    const std::optional<double> number = o.kind == Kind::integer ? (whole ? std::optional<double>(*whole) : std::nullopt) : to_real(value);
+    const std::optional<double> number =
+        o.kind == Kind::integer ? (whole ? std::optional<double>(*whole) : std::nullopt) : to_real(value);
     const char* noun = o.kind == Kind::integer ? "a whole number" : "a number";
-    if (!number || *number < o.min || *number > o.max) wrong(fmt::format("{} from {:.16g} to {:.16g}", noun, o.min, o.max));
+    if (!number || *number < o.min || *number > o.max)
+      wrong(fmt::format("{} from {:.16g} to {:.16g}", noun, o.min, o.max));
   }
 }
 
@@ -142,9 +164,16 @@ int64_t parse_bytes(std::string_view text) {
   const std::optional<double> number = to_real(text.substr(0, end));
   std::string_view unit = text.substr(end);
   while (!unit.empty() && unit.front() == ' ') unit.remove_prefix(1);
-  static constexpr std::array<std::pair<std::string_view, double>, 10> kUnits{{
-      {"", 1}, {"B", 1}, {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40},
-      {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"G", 0x1p30}}};
+  static constexpr std::array<std::pair<std::string_view, double>, 10> kUnits{{{"", 1},
+                                                                               {"B", 1},
+                                                                               {"KiB", 0x1p10},
+                                                                               {"MiB", 0x1p20},
+                                                                               {"GiB", 0x1p30},
+                                                                               {"TiB", 0x1p40},
+                                                                               {"KB", 1e3},
+                                                                               {"MB", 1e6},
+                                                                               {"GB", 1e9},
+                                                                               {"G", 0x1p30}}};
   const auto it = std::ranges::find(kUnits, unit, &std::pair<std::string_view, double>::first);
   if (!number || it == kUnits.end() || *number * it->second > 0x1p60)
     throw ArgumentError("'{}' is no size: write for example 6GiB, 512MiB or 8000000000", shown(text));

@@ -28,12 +28,12 @@ struct Option {
   std::string_view name;        // with dashes; JSON and environment names derive from it
   std::string_view short_flag;  // "p" for -p, or empty
   Kind kind = Kind::text;
-  unsigned scope = 0;  // OptionScope bits
-  std::string_view fallback;    // default as text; empty = the model's own default, or unset
+  unsigned scope = 0;         // OptionScope bits
+  std::string_view fallback;  // default as text; empty = the model's own default, or unset
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
-  std::string_view choices;     // separated by '|'
-  bool repeats = false;         // may be given several times
+  std::string_view choices;  // separated by '|'
+  bool repeats = false;      // may be given several times
   std::string_view help;
 
   std::string json_name() const;         // cfg_scale

@@ -32,15 +32,17 @@ Image crop(const Image& image, int width, int height) {
 }
 
 Image composite(const Image& original, const Image& edited, const Image& mask) {
-  if (edited.width != original.width || edited.height != original.height || mask.width != original.width || mask.height != original.height)
-    throw RuntimeError("composite: sizes differ: {}x{}, {}x{}, mask {}x{}", original.width, original.height, edited.width,
-                       edited.height, mask.width, mask.height);
+  if (edited.width != original.width || edited.height != original.height || mask.width != original.width ||
+      mask.height != original.height)
+    throw RuntimeError("composite: sizes differ: {}x{}, {}x{}, mask {}x{}", original.width, original.height,
+                       edited.width, edited.height, mask.width, mask.height);
   Image result = original;
   for (int y = 0; y < original.height; ++y)
     for (int x = 0; x < original.width; ++x) {
       const int m = *mask.at(x, y);
       for (int c = 0; c < original.channels; ++c)
-        result.at(x, y)[c] = static_cast<uint8_t>((original.at(x, y)[c] * (255 - m) + edited.at(x, y)[c] * m + 127) / 255);
+        result.at(x, y)[c] =
+            static_cast<uint8_t>((original.at(x, y)[c] * (255 - m) + edited.at(x, y)[c] * m + 127) / 255);
     }
   return result;
 }
@@ -53,10 +55,12 @@ Tensor to_tensor(const Image& image) {
 }
 
 Image to_image(const Tensor& pixels) {
-  Image result = Image::blank(static_cast<int>(pixels.dim(1)), static_cast<int>(pixels.dim(0)), static_cast<int>(pixels.dim(2)));
+  Image result =
+      Image::blank(static_cast<int>(pixels.dim(1)), static_cast<int>(pixels.dim(0)), static_cast<int>(pixels.dim(2)));
   const float* in = pixels.data<float>();
   for (size_t i = 0; i < result.pixels.size(); ++i) {
-    if (!std::isfinite(in[i])) throw NumericError("the decoded picture holds a value that is not finite; no picture was written");
+    if (!std::isfinite(in[i]))
+      throw NumericError("the decoded picture holds a value that is not finite; no picture was written");
     result.pixels[i] = static_cast<uint8_t>(std::nearbyint(255.f * std::clamp(in[i] / 2.f + 0.5f, 0.f, 1.f)));
   }
   return result;

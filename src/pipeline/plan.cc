@@ -38,13 +38,15 @@ ModelSizes sizes_of(const EngineOptions& o) {
   parts.text_encoder = o.text_encoder;
   parts.mmproj = o.mmproj;
   parts.vae = o.vae;
-  if (!std::filesystem::exists(parts.base)) throw ModelError("{}: no such model file, folder or preset", parts.base.string());
+  if (!std::filesystem::exists(parts.base))
+    throw ModelError("{}: no such model file, folder or preset", parts.base.string());
   m.files = combine(parts);
   m.defaults = m.files->defaults;
   m.name = parts.base.string();
   m.config.dit = dit_config(*m.files, Checkpoint::open(m.files->dit, Component::dit));
   m.config.text = text_config(*m.files, Checkpoint::open(m.files->text_encoder, Component::text_encoder));
-  if (!m.files->vision.empty()) m.config.vision = vision_config(*m.files, Checkpoint::open(m.files->vision, Component::vision));
+  if (!m.files->vision.empty())
+    m.config.vision = vision_config(*m.files, Checkpoint::open(m.files->vision, Component::vision));
   m.config.vae = vae_config(*m.files, Checkpoint::open(m.files->vae, Component::vae));
   return m;
 }
@@ -125,7 +127,8 @@ class PlannedParts : public Parts {
       need.weight_bytes += bytes;
       if (p.kind == Parameter::Kind::embedding) need.host_bytes += bytes;
       for (const char* list : {"transformer_blocks.", "layers.", "blocks."})
-        if (p.name.starts_with(list)) blocks[p.name.substr(0, p.name.find('.', std::char_traits<char>::length(list)))] += bytes;
+        if (p.name.starts_with(list))
+          blocks[p.name.substr(0, p.name.find('.', std::char_traits<char>::length(list)))] += bytes;
     });
     for (const auto& [name, bytes] : blocks) need.block_bytes = std::max(need.block_bytes, bytes);
     need.blocks += static_cast<int64_t>(blocks.size());
@@ -189,7 +192,9 @@ EncodedPrompt planned_prompt(int64_t template_tokens, int64_t tokens, int refere
 
 // A job of the right shapes without content.
 Job planned_job(const PlanRequest& r, const ModelSizes& sizes) {
-  const auto pick = [](int64_t asked, int64_t preset, int64_t otherwise) { return static_cast<int>(asked > 0 ? asked : preset > 0 ? preset : otherwise); };
+  const auto pick = [](int64_t asked, int64_t preset, int64_t otherwise) {
+    return static_cast<int>(asked > 0 ? asked : preset > 0 ? preset : otherwise);
+  };
   Job job;
   job.width = pick(r.width, sizes.defaults.width, 1024);
   job.height = pick(r.height, sizes.defaults.height, 1024);
@@ -204,7 +209,8 @@ Job planned_job(const PlanRequest& r, const ModelSizes& sizes) {
     job.references.push_back(host_tensor(Shape{job.height, job.width, 3}));
   }
   job.schedule = make_schedule({}, pick(r.steps, sizes.defaults.steps, r.references > 0 ? 40 : 50), tokens);
-  for (int i = 0; i < r.batch; ++i) job.noise.push_back(host_tensor(Shape{tokens, 4 * sizes.config.vae.latent_channels}));
+  for (int i = 0; i < r.batch; ++i)
+    job.noise.push_back(host_tensor(Shape{tokens, 4 * sizes.config.vae.latent_channels}));
   if (r.vae_tiling) job.tiling = Tiling{};
   return job;
 }
@@ -215,7 +221,8 @@ RunPlan plan_run(const PlanRequest& request) {
   const ModelSizes sizes = sizes_of(request.model);
   PlanRequest r = request;
   // What smart_resize leaves of the vision tower's area, for a square picture.
-  const PictureSize seen = smart_resize(size_of_area(kVisionArea, 1.0), {28, sizes.config.processor.min_pixels, sizes.config.processor.max_pixels});
+  const PictureSize seen = smart_resize(size_of_area(kVisionArea, 1.0),
+                                        {28, sizes.config.processor.min_pixels, sizes.config.processor.max_pixels});
   r.vision_tokens = seen.pixels() / (28 * 28);
   return plan(sizes, planned_job(r, sizes), r.model.precision);
 }

@@ -17,18 +17,18 @@ struct PlanRequest {
   int width = 0, height = 0;  // 0: the model's default
   int steps = 0;
   float cfg_scale = -1;
-  int references = 0;         // pictures of an edit, each of the output's size
-  int64_t prompt_tokens = 64;    // of the prompt itself, template suffix included
-  int64_t negative_tokens = 6;   // " " and the template's suffix
-  int64_t vision_tokens = 196;   // per reference picture, merged
+  int references = 0;           // pictures of an edit, each of the output's size
+  int64_t prompt_tokens = 64;   // of the prompt itself, template suffix included
+  int64_t negative_tokens = 6;  // " " and the template's suffix
+  int64_t vision_tokens = 196;  // per reference picture, merged
   int batch = 1;
   bool vae_tiling = false;
 };
 
 struct PhasePlan {
   std::string name;
-  PhaseNeed need;                // weights counted as stored
-  int64_t peak_bytes = 0;        // of the CPU backend's memory: converted weights and activations
+  PhaseNeed need;          // weights counted as stored
+  int64_t peak_bytes = 0;  // of the CPU backend's memory: converted weights and activations
   double flops = 0;
 };
 
@@ -37,7 +37,7 @@ struct RunPlan {
   int width = 0, height = 0, steps = 0;
   float cfg_scale = 1;
   int64_t parameters = 0;
-  int64_t peak_bytes = 0;        // equals Result::activation_peak_bytes of the same run
+  int64_t peak_bytes = 0;  // equals Result::activation_peak_bytes of the same run
   std::vector<PhasePlan> phases;
 };
 

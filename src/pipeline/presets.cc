@@ -16,7 +16,8 @@ ModelConfig preset(std::string_view name) {
     config.dit.layers = 40;
     return config;
   }
-  if (name != "tiny") throw ArgumentError("preset: got '{}', expected qwen-image, qwen-image-edit-2509, qwen-image-13b or tiny", name);
+  if (name != "tiny")
+    throw ArgumentError("preset: got '{}', expected qwen-image, qwen-image-edit-2509, qwen-image-13b or tiny", name);
   const auto folder = shipped_model();
   config.dit = read_dit_config(folder / "transformer/config.json");
   config.text = read_text_config(folder / "text_encoder/config.json");
@@ -27,6 +28,11 @@ ModelConfig preset(std::string_view name) {
 }
 
 ModelTree::ModelTree(const ModelConfig& config)
-    : text_encoder(config.text), vision(config.vision), modulation(config.dit), dit(config.dit), vae_encoder(config.vae), vae_decoder(config.vae) {}
+    : text_encoder(config.text),
+      vision(config.vision),
+      modulation(config.dit),
+      dit(config.dit),
+      vae_encoder(config.vae),
+      vae_decoder(config.vae) {}
 
 }  // namespace inkling

@@ -15,7 +15,11 @@ constexpr size_t kMaxPromptBytes = 64 * 1024;
 bool is_utf8(std::string_view s) {
   for (size_t i = 0; i < s.size();) {
     const auto c = static_cast<unsigned char>(s[i]);
-    const int extra = c < 0x80 ? 0 : c >= 0xC2 && c < 0xE0 ? 1 : (c & 0xF0) == 0xE0 ? 2 : c >= 0xF0 && c < 0xF5 ? 3 : -1;
+    const int extra = c < 0x80                ? 0
+                      : c >= 0xC2 && c < 0xE0 ? 1
+                      : (c & 0xF0) == 0xE0    ? 2
+                      : c >= 0xF0 && c < 0xF5 ? 3
+                                              : -1;
     if (extra < 0 || i + extra >= s.size() + (extra == 0)) return false;
     uint32_t code = extra == 0 ? c : c & (0x3F >> extra);
     for (int k = 1; k <= extra; ++k) {
@@ -23,7 +27,9 @@ bool is_utf8(std::string_view s) {
       if ((t & 0xC0) != 0x80) return false;
       code = code << 6 | (t & 0x3F);
     }
-    if ((extra == 2 && code < 0x800) || (extra == 3 && code < 0x10000) || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) return false;
+    if ((extra == 2 && code < 0x800) || (extra == 3 && code < 0x10000) || code > 0x10FFFF ||
+        (code >= 0xD800 && code < 0xE000))
+      return false;
     i += extra + 1;
   }
   return true;
@@ -32,14 +38,16 @@ bool is_utf8(std::string_view s) {
 std::string checked_text(const OptionValues& options, std::string_view name) {
   std::string text = options.text(name);
   if (text.size() > kMaxPromptBytes)
-    throw ArgumentError("{}: {} bytes, at most {} are accepted", find_option(name).json_name(), text.size(), kMaxPromptBytes);
+    throw ArgumentError("{}: {} bytes, at most {} are accepted", find_option(name).json_name(), text.size(),
+                        kMaxPromptBytes);
   if (!is_utf8(text)) throw ArgumentError("{}: is not valid UTF-8", find_option(name).json_name());
   return text;
 }
 
 void check_multiple_of_16(const char* field, int value) {
   if (value % 16 != 0)
-    throw ArgumentError("{}: got {}, expected a multiple of 16 such as {} or {}", field, value, value / 16 * 16, (value / 16 + 1) * 16);
+    throw ArgumentError("{}: got {}, expected a multiple of 16 such as {} or {}", field, value, value / 16 * 16,
+                        (value / 16 + 1) * 16);
 }
 
 void read_edit_inputs(const OptionValues& options, Request& r) {
@@ -52,8 +60,8 @@ void read_edit_inputs(const OptionValues& options, Request& r) {
   r.mask = read_mask(options.text("mask"));
   const Image& first = r.images.front();
   if (r.mask->width != first.width || r.mask->height != first.height)
-    throw ArgumentError("mask: is {}x{}, the first picture is {}x{}; they must have the same size", r.mask->width, r.mask->height,
-                        first.width, first.height);
+    throw ArgumentError("mask: is {}x{}, the first picture is {}x{}; they must have the same size", r.mask->width,
+                        r.mask->height, first.width, first.height);
 }
 
 }  // namespace
@@ -76,7 +84,9 @@ Request make_request(const OptionValues& options, bool edit) {
   r.seed = options.integer("seed").value_or(0);
   r.rng = options.text("rng") == "cuda" ? RngKind::cuda : RngKind::cpu;
   const std::string schedule = options.text("schedule");
-  r.schedule = schedule == "lightning" ? ScheduleKind::lightning : schedule == "base" ? ScheduleKind::base : ScheduleKind::automatic;
+  r.schedule = schedule == "lightning" ? ScheduleKind::lightning
+               : schedule == "base"    ? ScheduleKind::base
+                                       : ScheduleKind::automatic;
   r.batch = static_cast<int>(options.integer("batch").value_or(1));
   if (options.flag("vae-tiling")) r.vae_tiling = Tiling{};
   return r;
@@ -86,7 +96,8 @@ std::map<std::string, std::string> picture_metadata(const Request& request, cons
                                                     const std::string& model_name) {
   nlohmann::ordered_json j;
   j["prompt"] = request.prompt;
-  j["negative_prompt"] = request.negative_prompt ? nlohmann::ordered_json(*request.negative_prompt) : nlohmann::ordered_json(nullptr);
+  j["negative_prompt"] =
+      request.negative_prompt ? nlohmann::ordered_json(*request.negative_prompt) : nlohmann::ordered_json(nullptr);
   j["style"] = request.style;
   j["task"] = request.images.empty() ? "generate" : "edit";
   j["width"] = result.width;
@@ -98,8 +109,8 @@ std::map<std::string, std::string> picture_metadata(const Request& request, cons
   j["model"] = model_name;
   std::string line = result.prompt;
   if (request.negative_prompt) line += "\nNegative prompt: " + *request.negative_prompt;
-  line += fmt::format("\nSteps: {}, Sampler: Euler, CFG scale: {:g}, Seed: {}, Size: {}x{}, Model: {}", result.steps, result.cfg_scale,
-                      result.seeds[index], result.width, result.height, model_name);
+  line += fmt::format("\nSteps: {}, Sampler: Euler, CFG scale: {:g}, Seed: {}, Size: {}x{}, Model: {}", result.steps,
+                      result.cfg_scale, result.seeds[index], result.width, result.height, model_name);
   return {{"parameters", line}, {"inkling", j.dump()}, {"Software", "inkling"}};
 }
 

@@ -17,25 +17,25 @@ namespace inkling {
 
 class OptionValues;
 
-enum class RngKind { cpu, cuda };           // whose generator the noise reproduces
+enum class RngKind { cpu, cuda };  // whose generator the noise reproduces
 enum class ScheduleKind { automatic, base, lightning };
-enum class Geometry { keep, reference };    // of an edit's output
+enum class Geometry { keep, reference };  // of an edit's output
 
 struct Request {
-  std::string prompt;                         // before the style is applied
+  std::string prompt;  // before the style is applied
   std::optional<std::string> negative_prompt;
   std::string style = "none";
-  std::vector<Image> images;                  // RGB; empty: text to image; 1-3: edit
-  std::optional<Image> mask;                  // one channel, size of images[0]; 255 may change
+  std::vector<Image> images;  // RGB; empty: text to image; 1-3: edit
+  std::optional<Image> mask;  // one channel, size of images[0]; 255 may change
   Geometry geometry = Geometry::keep;
-  int width = 0, height = 0;                  // pixels; 0: the model's default, or from the picture
-  int steps = 0;                              // 0: the model's default
-  float cfg_scale = -1;                       // < 0: the model's default
+  int width = 0, height = 0;  // pixels; 0: the model's default, or from the picture
+  int steps = 0;              // 0: the model's default
+  float cfg_scale = -1;       // < 0: the model's default
   int64_t seed = 0;
   RngKind rng = RngKind::cpu;
   ScheduleKind schedule = ScheduleKind::automatic;
-  int batch = 1;                              // picture i is drawn with seed + i
-  std::optional<Tiling> vae_tiling;           // set: decode and encode in overlapping tiles
+  int batch = 1;                     // picture i is drawn with seed + i
+  std::optional<Tiling> vae_tiling;  // set: decode and encode in overlapping tiles
 
   // For parity tests: the reference pipeline's areas where a test had to shrink them; 0 = as documented.
   int64_t vae_area = 0, vl_area = 0;
@@ -53,16 +53,18 @@ struct Result {
   std::vector<int64_t> seeds;
   int width = 0, height = 0, steps = 0;
   float cfg_scale = 1;
-  std::string prompt;                             // as encoded, style included
-  std::map<std::string, double> seconds;          // by phase
+  std::string prompt;                     // as encoded, style included
+  std::map<std::string, double> seconds;  // by phase
   int64_t activation_peak_bytes = 0;
-  std::vector<std::string> notes;                 // what was done differently from what was asked, and why
+  std::vector<std::string> notes;  // what was done differently from what was asked, and why
 };
 
 // Reads pictures and checks every field. Throws ArgumentError naming the field.
 Request make_request(const OptionValues& options, bool edit);
 
-// PNG text: "parameters" (the common one-line form) and "inkling" (JSON of every setting). `index`: picture in the result.
-std::map<std::string, std::string> picture_metadata(const Request& request, const Result& result, size_t index, const std::string& model_name);
+// PNG text: "parameters" (the common one-line form) and "inkling" (JSON of every setting). `index`: picture in the
+// result.
+std::map<std::string, std::string> picture_metadata(const Request& request, const Result& result, size_t index,
+                                                    const std::string& model_name);
 
 }  // namespace inkling

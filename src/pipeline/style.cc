@@ -15,7 +15,8 @@ bool is_chinese(std::string_view utf8) {
   for (size_t i = 0; i + 2 < utf8.size(); ++i) {
     const auto lead = static_cast<unsigned char>(utf8[i]);
     const auto second = static_cast<unsigned char>(utf8[i + 1]);
-    if ((lead == 0xE4 && second >= 0xB8 && second <= 0xBF) || (lead >= 0xE5 && lead <= 0xE9 && (second & 0xC0) == 0x80)) return true;
+    if ((lead == 0xE4 && second >= 0xB8 && second <= 0xBF) || (lead >= 0xE5 && lead <= 0xE9 && (second & 0xC0) == 0x80))
+      return true;
   }
   return false;
 }

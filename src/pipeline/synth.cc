@@ -84,7 +84,8 @@ float weight_deviation(const std::string& name, int64_t fan_in) {
   return (closes_branch ? 0.5f : modulation ? 0.2f : 1.f) / std::sqrt(static_cast<float>(fan_in));
 }
 
-void collect(const Module& module, DType matrix, DType vector, const std::string& prefix, std::vector<SynthTensor>& out) {
+void collect(const Module& module, DType matrix, DType vector, const std::string& prefix,
+             std::vector<SynthTensor>& out) {
   module.for_each_parameter(
       [&](const Parameter& p) {
         const bool is_vector = p.kind == Parameter::Kind::vector;
@@ -98,7 +99,8 @@ void collect(const Module& module, DType matrix, DType vector, const std::string
         const DType type = whole_blocks ? matrix : is_block_quantized(matrix) ? DType::f32 : matrix;
         const float deviation = p.kind == Parameter::Kind::embedding ? 0.02f : weight_deviation(p.name, fan_in);
         out.push_back({{p.name, type, shape}, 0.f, deviation});
-        if (p.weight->has_bias) out.push_back({{p.name.substr(0, p.name.size() - 6) + "bias", vector, Shape{p.shape[0]}}, 0.f, 0.01f});
+        if (p.weight->has_bias)
+          out.push_back({{p.name.substr(0, p.name.size() - 6) + "bias", vector, Shape{p.shape[0]}}, 0.f, 0.01f});
       },
       prefix);
 }
@@ -140,33 +142,74 @@ void write_json(const fs::path& path, const json& j) {
 }
 
 json dit_json(const DitConfig& c) {
-  json j{{"_class_name", "QwenImageTransformer2DModel"}, {"patch_size", c.patch_size}, {"in_channels", c.in_channels},
-         {"out_channels", c.out_channels}, {"num_layers", c.layers}, {"attention_head_dim", c.head_dim},
-         {"num_attention_heads", c.heads}, {"joint_attention_dim", c.text_dim}, {"guidance_embeds", false}, {"axes_dims_rope", c.rope_axes}};
+  json j{{"_class_name", "QwenImageTransformer2DModel"},
+         {"patch_size", c.patch_size},
+         {"in_channels", c.in_channels},
+         {"out_channels", c.out_channels},
+         {"num_layers", c.layers},
+         {"attention_head_dim", c.head_dim},
+         {"num_attention_heads", c.heads},
+         {"joint_attention_dim", c.text_dim},
+         {"guidance_embeds", false},
+         {"axes_dims_rope", c.rope_axes}};
   return j;
 }
 
 json text_json(const TextConfig& t, const VisionConfig& v, const std::map<std::string, int64_t>& special) {
-  json vision{{"depth", v.layers}, {"hidden_size", v.dim}, {"num_heads", v.heads}, {"intermediate_size", v.mlp_dim},
-              {"out_hidden_size", v.out_dim}, {"in_chans", v.channels}, {"patch_size", v.patch}, {"temporal_patch_size", v.temporal_patch},
-              {"spatial_merge_size", v.merge}, {"window_size", v.window}, {"fullatt_block_indexes", v.full_attention}, {"hidden_act", "silu"}};
-  return {{"architectures", {"Qwen2_5_VLForConditionalGeneration"}}, {"model_type", "qwen2_5_vl"}, {"vocab_size", t.vocab},
-          {"hidden_size", t.dim}, {"num_hidden_layers", t.layers}, {"num_attention_heads", t.heads}, {"num_key_value_heads", t.kv_heads},
-          {"intermediate_size", t.mlp_dim}, {"rms_norm_eps", t.eps}, {"rope_theta", t.rope_theta}, {"hidden_act", "silu"},
-          {"rope_scaling", {{"type", "mrope"}, {"mrope_section", t.mrope_sections}}}, {"tie_word_embeddings", false},
-          {"image_token_id", special.at("<|image_pad|>")}, {"vision_start_token_id", special.at("<|vision_start|>")},
-          {"vision_end_token_id", special.at("<|vision_end|>")}, {"vision_config", vision}};
+  json vision{{"depth", v.layers},
+              {"hidden_size", v.dim},
+              {"num_heads", v.heads},
+              {"intermediate_size", v.mlp_dim},
+              {"out_hidden_size", v.out_dim},
+              {"in_chans", v.channels},
+              {"patch_size", v.patch},
+              {"temporal_patch_size", v.temporal_patch},
+              {"spatial_merge_size", v.merge},
+              {"window_size", v.window},
+              {"fullatt_block_indexes", v.full_attention},
+              {"hidden_act", "silu"}};
+  return {{"architectures", {"Qwen2_5_VLForConditionalGeneration"}},
+          {"model_type", "qwen2_5_vl"},
+          {"vocab_size", t.vocab},
+          {"hidden_size", t.dim},
+          {"num_hidden_layers", t.layers},
+          {"num_attention_heads", t.heads},
+          {"num_key_value_heads", t.kv_heads},
+          {"intermediate_size", t.mlp_dim},
+          {"rms_norm_eps", t.eps},
+          {"rope_theta", t.rope_theta},
+          {"hidden_act", "silu"},
+          {"rope_scaling", {{"type", "mrope"}, {"mrope_section", t.mrope_sections}}},
+          {"tie_word_embeddings", false},
+          {"image_token_id", special.at("<|image_pad|>")},
+          {"vision_start_token_id", special.at("<|vision_start|>")},
+          {"vision_end_token_id", special.at("<|vision_end|>")},
+          {"vision_config", vision}};
 }
 
 json vae_json(const VaeConfig& c) {
-  return {{"_class_name", "AutoencoderKLQwenImage"}, {"base_dim", c.base_dim}, {"z_dim", c.latent_channels}, {"dim_mult", c.dim_mult},
-          {"num_res_blocks", c.res_blocks}, {"attn_scales", json::array()}, {"temperal_downsample", {false, true, true}}, {"dropout", 0.0},
-          {"latents_mean", c.latents_mean}, {"latents_std", c.latents_std}};
+  return {{"_class_name", "AutoencoderKLQwenImage"},
+          {"base_dim", c.base_dim},
+          {"z_dim", c.latent_channels},
+          {"dim_mult", c.dim_mult},
+          {"num_res_blocks", c.res_blocks},
+          {"attn_scales", json::array()},
+          {"temperal_downsample", {false, true, true}},
+          {"dropout", 0.0},
+          {"latents_mean", c.latents_mean},
+          {"latents_std", c.latents_std}};
 }
 
 json scheduler_json() {
-  return {{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"num_train_timesteps", 1000}, {"shift", 1.0}, {"use_dynamic_shifting", true},
-          {"base_shift", 0.5}, {"max_shift", 0.9}, {"base_image_seq_len", 256}, {"max_image_seq_len", 8192}, {"shift_terminal", 0.02},
+  return {{"_class_name", "FlowMatchEulerDiscreteScheduler"},
+          {"num_train_timesteps", 1000},
+          {"shift", 1.0},
+          {"use_dynamic_shifting", true},
+          {"base_shift", 0.5},
+          {"max_shift", 0.9},
+          {"base_image_seq_len", 256},
+          {"max_image_seq_len", 8192},
+          {"shift_terminal", 0.02},
           {"time_shift_type", "exponential"}};
 }
 
@@ -211,7 +254,8 @@ struct Writer {
     };
     fs::create_directories(stem.parent_path());
     if (gguf)
-      write_gguf(stem.string() + ".gguf", list, produce, {{"general.architecture", architecture}, {"general.quantization_version", "2"}});
+      write_gguf(stem.string() + ".gguf", list, produce,
+                 {{"general.architecture", architecture}, {"general.quantization_version", "2"}});
     else
       write_safetensors(stem.string() + ".safetensors", list, produce, {{"format", "pt"}});
   }
@@ -219,9 +263,10 @@ struct Writer {
 
 }  // namespace
 
-void write_synthetic_model(std::string_view preset_name, DType dtype, const fs::path& folder, const ProgressFn& progress,
-                           const CancelToken* cancel) {
-  if (fs::exists(folder) && !fs::is_empty(folder)) throw ArgumentError("{}: is not empty; name a new folder", folder.string());
+void write_synthetic_model(std::string_view preset_name, DType dtype, const fs::path& folder,
+                           const ProgressFn& progress, const CancelToken* cancel) {
+  if (fs::exists(folder) && !fs::is_empty(folder))
+    throw ArgumentError("{}: is not empty; name a new folder", folder.string());
   const ModelConfig config = preset(preset_name);
   const ModelTree tree(config);
   const bool gguf = is_block_quantized(dtype);
@@ -243,7 +288,8 @@ void write_synthetic_model(std::string_view preset_name, DType dtype, const fs::
   write_json(folder / "text_encoder/config.json", text_json(config.text, config.vision, special));
   write_json(folder / "vae/config.json", vae_json(config.vae));
   write_json(folder / "scheduler/scheduler_config.json", scheduler_json());
-  write_json(folder / "processor/preprocessor_config.json", {{"min_pixels", config.processor.min_pixels}, {"max_pixels", config.processor.max_pixels}});
+  write_json(folder / "processor/preprocessor_config.json",
+             {{"min_pixels", config.processor.min_pixels}, {"max_pixels", config.processor.max_pixels}});
 
   Writer writer{progress, cancel, 0, static_cast<int>(dit.size() + text.size() + vae.size())};
   writer.write(folder / "vae/diffusion_pytorch_model", vae, false, "");

@@ -13,7 +13,7 @@ namespace inkling {
 // norms and biases stay f32 (GGUF) or bf16 (safetensors); the VAE is bf16. Quantized types are stored as GGUF
 // beside config.json, bf16 as safetensors. Tensors are made one at a time, so memory stays small; the same preset
 // and type give the same bytes. Refuses a folder that is not empty.
-void write_synthetic_model(std::string_view preset, DType dtype, const std::filesystem::path& folder, const ProgressFn& progress,
-                           const CancelToken* cancel);
+void write_synthetic_model(std::string_view preset, DType dtype, const std::filesystem::path& folder,
+                           const ProgressFn& progress, const CancelToken* cancel);
 
 }  // namespace inkling

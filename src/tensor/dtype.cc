@@ -11,11 +11,11 @@ namespace inkling {
 const DTypeInfo& info(DType type) {
   // In the order of the enumeration.
   static constexpr std::array<DTypeInfo, 24> kInfo{{
-      {"f32", 1, 4}, {"f64", 1, 8}, {"bf16", 1, 2}, {"f16", 1, 2}, {"f8_e4m3", 1, 1}, {"f8_e5m2", 1, 1},
-      {"i64", 1, 8}, {"i32", 1, 4}, {"i16", 1, 2}, {"i8", 1, 1}, {"u8", 1, 1}, {"bool", 1, 1},
-      {"q4_0", 32, 18}, {"q4_1", 32, 20}, {"q5_0", 32, 22}, {"q5_1", 32, 24}, {"q8_0", 32, 34},
-      {"q2_k", 256, 84}, {"q3_k", 256, 110}, {"q4_k", 256, 144}, {"q5_k", 256, 176}, {"q6_k", 256, 210},
-      {"iq4_nl", 32, 18}, {"iq4_xs", 256, 136},
+      {"f32", 1, 4},      {"f64", 1, 8},      {"bf16", 1, 2},     {"f16", 1, 2},        {"f8_e4m3", 1, 1},
+      {"f8_e5m2", 1, 1},  {"i64", 1, 8},      {"i32", 1, 4},      {"i16", 1, 2},        {"i8", 1, 1},
+      {"u8", 1, 1},       {"bool", 1, 1},     {"q4_0", 32, 18},   {"q4_1", 32, 20},     {"q5_0", 32, 22},
+      {"q5_1", 32, 24},   {"q8_0", 32, 34},   {"q2_k", 256, 84},  {"q3_k", 256, 110},   {"q4_k", 256, 144},
+      {"q5_k", 256, 176}, {"q6_k", 256, 210}, {"iq4_nl", 32, 18}, {"iq4_xs", 256, 136},
   }};
   return kInfo[static_cast<size_t>(type)];
 }
@@ -23,7 +23,8 @@ const DTypeInfo& info(DType type) {
 int64_t row_bytes(DType type, int64_t elements) {
   const DTypeInfo& i = info(type);
   if (elements % i.block_elements != 0)
-    throw ModelError("{}: a row of {} elements is no whole number of {}-element blocks", i.name, elements, i.block_elements);
+    throw ModelError("{}: a row of {} elements is no whole number of {}-element blocks", i.name, elements,
+                     i.block_elements);
   return elements / i.block_elements * i.block_bytes;
 }
 

@@ -8,8 +8,30 @@
 namespace inkling {
 
 enum class DType : uint8_t {
-  f32, f64, bf16, f16, f8_e4m3, f8_e5m2, i64, i32, i16, i8, u8, boolean,
-  q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs,
+  f32,
+  f64,
+  bf16,
+  f16,
+  f8_e4m3,
+  f8_e5m2,
+  i64,
+  i32,
+  i16,
+  i8,
+  u8,
+  boolean,
+  q4_0,
+  q4_1,
+  q5_0,
+  q5_1,
+  q8_0,
+  q2_k,
+  q3_k,
+  q4_k,
+  q5_k,
+  q6_k,
+  iq4_nl,
+  iq4_xs,
 };
 
 struct DTypeInfo {
@@ -25,8 +47,12 @@ inline bool is_block_quantized(DType type) { return info(type).block_elements > 
 int64_t row_bytes(DType type, int64_t elements);
 
 // bfloat16 and float16 as raw bits; conversions round to nearest even.
-struct bf16_t { uint16_t bits; };
-struct f16_t { uint16_t bits; };
+struct bf16_t {
+  uint16_t bits;
+};
+struct f16_t {
+  uint16_t bits;
+};
 float to_float(bf16_t value);
 float to_float(f16_t value);
 bf16_t to_bf16(float value);

@@ -37,7 +37,8 @@ std::shared_ptr<Storage> CountingAllocator::allocate(int64_t bytes) {
   const int64_t charged = (std::max<int64_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
   std::byte* data = nullptr;
   if (!virtual_memory_) {
-    data = static_cast<std::byte*>(::operator new(static_cast<size_t>(charged), std::align_val_t(kAlignment), std::nothrow));
+    data = static_cast<std::byte*>(
+        ::operator new(static_cast<size_t>(charged), std::align_val_t(kAlignment), std::nothrow));
     if (data == nullptr) throw MemoryError("out of memory: {} bytes could not be allocated", bytes);
   }
   {

@@ -9,16 +9,44 @@ namespace inkling {
 
 namespace {
 
-template <typename T> constexpr DType dtype_of();
-template <> constexpr DType dtype_of<float>() { return DType::f32; }
-template <> constexpr DType dtype_of<double>() { return DType::f64; }
-template <> constexpr DType dtype_of<bf16_t>() { return DType::bf16; }
-template <> constexpr DType dtype_of<f16_t>() { return DType::f16; }
-template <> constexpr DType dtype_of<int64_t>() { return DType::i64; }
-template <> constexpr DType dtype_of<int32_t>() { return DType::i32; }
-template <> constexpr DType dtype_of<int16_t>() { return DType::i16; }
-template <> constexpr DType dtype_of<int8_t>() { return DType::i8; }
-template <> constexpr DType dtype_of<uint8_t>() { return DType::u8; }
+template <typename T>
+constexpr DType dtype_of();
+template <>
+constexpr DType dtype_of<float>() {
+  return DType::f32;
+}
+template <>
+constexpr DType dtype_of<double>() {
+  return DType::f64;
+}
+template <>
+constexpr DType dtype_of<bf16_t>() {
+  return DType::bf16;
+}
+template <>
+constexpr DType dtype_of<f16_t>() {
+  return DType::f16;
+}
+template <>
+constexpr DType dtype_of<int64_t>() {
+  return DType::i64;
+}
+template <>
+constexpr DType dtype_of<int32_t>() {
+  return DType::i32;
+}
+template <>
+constexpr DType dtype_of<int16_t>() {
+  return DType::i16;
+}
+template <>
+constexpr DType dtype_of<int8_t>() {
+  return DType::i8;
+}
+template <>
+constexpr DType dtype_of<uint8_t>() {
+  return DType::u8;
+}
 
 float f8_e4m3_to_float(uint8_t v) {
   const float sign = v & 0x80 ? -1.f : 1.f;
@@ -36,7 +64,8 @@ float f8_e5m2_to_float(uint8_t v) { return to_float(f16_t{static_cast<uint16_t>(
 Tensor::Tensor(Shape shape, DType dtype, std::shared_ptr<Storage> storage, int64_t byte_offset)
     : shape_(shape), dtype_(dtype), storage_(std::move(storage)), offset_(byte_offset) {
   if (storage_ && offset_ + bytes() > storage_->bytes())
-    throw RuntimeError("tensor {} {}: needs {} bytes at {}, storage has {}", shape_.str(), name(dtype_), bytes(), offset_, storage_->bytes());
+    throw RuntimeError("tensor {} {}: needs {} bytes at {}, storage has {}", shape_.str(), name(dtype_), bytes(),
+                       offset_, storage_->bytes());
 }
 
 int64_t Tensor::bytes() const {
@@ -58,17 +87,19 @@ void Tensor::check_access(DType wanted) const {
   if (wanted != dtype_) throw RuntimeError("tensor {}: is {}, read as {}", shape_.str(), name(dtype_), name(wanted));
 }
 
-template <typename T> const T* Tensor::data() const {
+template <typename T>
+const T* Tensor::data() const {
   check_access(dtype_of<T>());
   return reinterpret_cast<const T*>(raw());
 }
-template <typename T> T* Tensor::data() {
+template <typename T>
+T* Tensor::data() {
   check_access(dtype_of<T>());
   return reinterpret_cast<T*>(raw());
 }
-#define INKLING_INSTANTIATE(T)             \
+#define INKLING_INSTANTIATE(T)               \
   template const T* Tensor::data<T>() const; \
-  template T* Tensor::data<T>();           \
+  template T* Tensor::data<T>();             \
   template Tensor host_tensor<T>(const Shape&, std::span<const T>);
 
 Tensor Tensor::reshape(const Shape& shape) const {
@@ -79,7 +110,8 @@ Tensor Tensor::reshape(const Shape& shape) const {
 }
 
 Tensor Tensor::slice_rows(int64_t begin, int64_t end) const {
-  if (begin < 0 || end < begin || end > dim(0)) throw RuntimeError("slice_rows: [{}, {}) of {}", begin, end, shape_.str());
+  if (begin < 0 || end < begin || end > dim(0))
+    throw RuntimeError("slice_rows: [{}, {}) of {}", begin, end, shape_.str());
   const int64_t stride = dim(0) == 0 ? 0 : bytes() / dim(0);
   std::vector<int64_t> dims(shape_.dims().begin(), shape_.dims().end());
   dims[0] = end - begin;
@@ -95,7 +127,8 @@ Tensor host_tensor(const Shape& shape, DType dtype) {
   return Tensor(shape, dtype, allocator.allocate(measured.bytes()));
 }
 
-template <typename T> Tensor host_tensor(const Shape& shape, std::span<const T> values) {
+template <typename T>
+Tensor host_tensor(const Shape& shape, std::span<const T> values) {
   Tensor result = host_tensor(shape, dtype_of<T>());
   if (static_cast<int64_t>(values.size()) != result.elements())
     throw RuntimeError("host_tensor: {} values for shape {}", values.size(), shape.str());
@@ -114,14 +147,18 @@ INKLING_INSTANTIATE(int8_t)
 INKLING_INSTANTIATE(uint8_t)
 #undef INKLING_INSTANTIATE
 
-Tensor host_tensor(const Shape& shape, const std::vector<float>& values) { return host_tensor(shape, std::span<const float>(values)); }
+Tensor host_tensor(const Shape& shape, const std::vector<float>& values) {
+  return host_tensor(shape, std::span<const float>(values));
+}
 
 Tensor to_f32(const Tensor& tensor) {
   if (tensor.dtype() == DType::f32) return tensor;
   Tensor result = host_tensor(tensor.shape());
   float* out = result.data<float>();
   const int64_t n = tensor.elements();
-  const auto convert = [&](auto get) { for (int64_t i = 0; i < n; ++i) out[i] = get(i); };
+  const auto convert = [&](auto get) {
+    for (int64_t i = 0; i < n; ++i) out[i] = get(i);
+  };
   const std::byte* raw = tensor.raw();
   switch (tensor.dtype()) {
     case DType::f64: convert([p = tensor.data<double>()](int64_t i) { return static_cast<float>(p[i]); }); break;

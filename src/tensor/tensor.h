@@ -31,14 +31,22 @@ class Tensor {
   const std::byte* raw() const;  // null when planned
   std::byte* raw();
   // Host access; throws when T does not match dtype().
-  template <typename T> const T* data() const;
-  template <typename T> T* data();
-  template <typename T> std::span<const T> span() const { return {data<T>(), static_cast<size_t>(elements())}; }
-  template <typename T> std::span<T> span() { return {data<T>(), static_cast<size_t>(elements())}; }
+  template <typename T>
+  const T* data() const;
+  template <typename T>
+  T* data();
+  template <typename T>
+  std::span<const T> span() const {
+    return {data<T>(), static_cast<size_t>(elements())};
+  }
+  template <typename T>
+  std::span<T> span() {
+    return {data<T>(), static_cast<size_t>(elements())};
+  }
 
   // Views of the same memory.
-  Tensor reshape(const Shape& shape) const;               // same element count
-  Tensor slice_rows(int64_t begin, int64_t end) const;    // along axis 0
+  Tensor reshape(const Shape& shape) const;             // same element count
+  Tensor slice_rows(int64_t begin, int64_t end) const;  // along axis 0
   const std::shared_ptr<Storage>& storage() const { return storage_; }
 
  private:
@@ -52,7 +60,8 @@ class Tensor {
 
 // Host tensors from a process-wide allocator, for inputs, tables and tests.
 Tensor host_tensor(const Shape& shape, DType dtype = DType::f32);
-template <typename T> Tensor host_tensor(const Shape& shape, std::span<const T> values);
+template <typename T>
+Tensor host_tensor(const Shape& shape, std::span<const T> values);
 Tensor host_tensor(const Shape& shape, const std::vector<float>& values);
 // Converts a host tensor of any plain (not block-quantized) type to float32.
 Tensor to_f32(const Tensor& tensor);

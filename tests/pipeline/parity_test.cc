@@ -29,7 +29,8 @@ Request request_of(const Golden& g, size_t index) {
   r.vae_area = d.value("vae_area", 0);
   r.vl_area = d.value("vl_area", 0);
   if (d.contains("vae_tiling")) r.vae_tiling = Tiling{d["vae_tiling"]["tile"], d["vae_tiling"]["stride"]};
-  for (const auto& path : d.value("images", nlohmann::json::array())) r.images.push_back(read_image(g.root / path.get<std::string>()));
+  for (const auto& path : d.value("images", nlohmann::json::array()))
+    r.images.push_back(read_image(g.root / path.get<std::string>()));
   return r;
 }
 
@@ -50,7 +51,8 @@ void expect_same_picture(const Image& got, const Tensor& expected, const std::st
   ASSERT_EQ((Shape{got.height, got.width, got.channels}), expected.shape()) << name;
   int64_t off = 0, worst = 0;
   for (size_t i = 0; i < got.pixels.size(); ++i) {
-    const int64_t difference = std::llabs(static_cast<int64_t>(got.pixels[i]) - static_cast<int64_t>(expected.data<float>()[i]));
+    const int64_t difference =
+        std::llabs(static_cast<int64_t>(got.pixels[i]) - static_cast<int64_t>(expected.data<float>()[i]));
     worst = std::max(worst, difference);
     off += difference != 0;
   }
@@ -69,9 +71,11 @@ TEST_P(Parity, PictureIsWithinOneLevelOfTheReference) {
     if (count == 1) {
       engine.set_trace([&](std::string_view name, const Tensor& value) {
         const std::string key(name);
-        const bool whole_run = key == "noise" || key.starts_with("latents.") || key.starts_with("noise_pred.") || key.starts_with("image_latents.") || key == "prompt_embeds";
+        const bool whole_run = key == "noise" || key.starts_with("latents.") || key.starts_with("noise_pred.") ||
+                               key.starts_with("image_latents.") || key == "prompt_embeds";
         if (whole_run && g.has(key)) {
-          EXPECT_LE(testing::relative_error(value, g.load(key)), kTraceTolerance) << g.description["name"] << " " << key;
+          EXPECT_LE(testing::relative_error(value, g.load(key)), kTraceTolerance)
+              << g.description["name"] << " " << key;
         }
       });
     }
@@ -87,7 +91,8 @@ std::vector<std::string> readable_cases() {
   return names;
 }
 
-INSTANTIATE_TEST_SUITE_P(Reference, Parity, ::testing::ValuesIn(readable_cases()), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Reference, Parity, ::testing::ValuesIn(readable_cases()),
+                         [](const auto& info) { return info.param; });
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Parity);
 
 }  // namespace

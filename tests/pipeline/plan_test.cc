@@ -50,10 +50,12 @@ TEST_P(PlanEqualsRun, PeakIsExact) {
 
 INSTANTIATE_TEST_SUITE_P(Models, PlanEqualsRun,
                          ::testing::Combine(::testing::Values("t2i_cfg"), ::testing::Values(false),
-                                            ::testing::Values(PrecisionChoice::f32, PrecisionChoice::bf16), ::testing::Bool()));
+                                            ::testing::Values(PrecisionChoice::f32, PrecisionChoice::bf16),
+                                            ::testing::Bool()));
 INSTANTIATE_TEST_SUITE_P(Edits, PlanEqualsRun,
                          ::testing::Combine(::testing::Values("edit_2ref"), ::testing::Values(true),
-                                            ::testing::Values(PrecisionChoice::f32, PrecisionChoice::bf16), ::testing::Values(false)));
+                                            ::testing::Values(PrecisionChoice::f32, PrecisionChoice::bf16),
+                                            ::testing::Values(false)));
 
 TEST(Plan, OfThePublishedModelNeedsNoWeightsAndNoTime) {
   PlanRequest r;
@@ -65,7 +67,8 @@ TEST(Plan, OfThePublishedModelNeedsNoWeightsAndNoTime) {
   EXPECT_LT(seconds, 1.0);
   // 20.430 B of the transformer less the dead text tail of the last block, 7.07 B of the text model's layers and
   // embedding, and the folded VAE decoder (reference/qwen-image.md section 11).
-  EXPECT_NEAR(static_cast<double>(plan.parameters), 20.430401088e9 - 94.393e6 + 6.525618176e9 + 544.997376e6 + 25.29e6, 1e6);
+  EXPECT_NEAR(static_cast<double>(plan.parameters), 20.430401088e9 - 94.393e6 + 6.525618176e9 + 544.997376e6 + 25.29e6,
+              1e6);
   double flops = 0;
   for (const PhasePlan& p : plan.phases)
     if (p.name == "denoise") flops = p.flops / 50;
