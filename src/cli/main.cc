@@ -37,6 +37,13 @@ void on_interrupt(int) {
   g_cancel.cancel();
 }
 
+// A mapped model file that is cut short while it is read: the pages are gone, so the run cannot go on.
+void on_bus_error(int) {
+  constexpr std::string_view kMessage = "inkling: a model file was changed or cut short while it was in use\n";
+  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kMessage.data(), kMessage.size());
+  _exit(3);
+}
+
 // What the user typed for each option; one vector per option of the table.
 using Typed = std::vector<std::vector<std::string>>;
 
@@ -46,7 +53,7 @@ void add_options(CLI::App& app, unsigned scope, Typed& typed) {
     const Option& o = table[i];
     if ((o.scope & scope) == 0) continue;
     std::string flags = "--" + std::string(o.name);
-    if (!o.short_flag.empty()) flags = "-" + std::string(o.short_flag) + "," + flags;
+    if (!o.short_flag.empty()) flags = fmt::format("-{},{}", o.short_flag, flags);
     std::string help(o.help);
     if (!o.choices.empty()) help += fmt::format(" [{}]", o.choices);
     if (!o.fallback.empty()) help += fmt::format(" (default: {})", o.fallback);
@@ -97,6 +104,7 @@ int main(int argc, char** argv) {
   using namespace inkling;
   std::signal(SIGINT, cli::on_interrupt);
   std::signal(SIGTERM, cli::on_interrupt);
+  std::signal(SIGBUS, cli::on_bus_error);
   std::signal(SIGPIPE, SIG_IGN);
   try {
     return cli::dispatch(argc, argv);

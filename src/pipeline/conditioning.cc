@@ -134,7 +134,7 @@ class Preparation {
     bool truncated = false;
     job().positive = encode(result_.prompt, &truncated);
     if (truncated) result_.notes.push_back("the prompt is longer than 512 tokens and was cut");
-    const float preset = model_.distilled ? 1.f : model_.defaults.cfg_scale.value_or(4.f);
+    const float preset = model_.distilled_steps > 0 ? 1.f : model_.defaults.cfg_scale.value_or(4.f);
     job().cfg_scale = request_.cfg_scale >= 0 ? request_.cfg_scale : preset;
     // " " is the negative prompt that the model's authors recommend; the reference pipeline switches guidance off
     // without one.
@@ -156,9 +156,10 @@ class Preparation {
   // ---------------------------------------------------------------------------------------------
   void prepare_schedule() {
     const bool lightning = request_.schedule == ScheduleKind::lightning ||
-                           (request_.schedule == ScheduleKind::automatic && model_.distilled);
+                           (request_.schedule == ScheduleKind::automatic && model_.distilled_steps > 0);
     const int own_steps = model_.defaults.steps > 0 ? static_cast<int>(model_.defaults.steps) : edits() ? 40 : 50;
-    const int steps = request_.steps > 0 ? request_.steps : lightning ? kLightningSteps : own_steps;
+    const int few = model_.distilled_steps > 0 ? model_.distilled_steps : kLightningSteps;
+    const int steps = request_.steps > 0 ? request_.steps : lightning ? few : own_steps;
     job().schedule = make_schedule(lightning ? FlowMatchConfig::lightning() : model_.scheduler, steps, tokens());
     job().tiling = request_.vae_tiling;
   }

@@ -15,7 +15,7 @@ struct ModelTraits {
   ProcessorConfig processor;
   FlowMatchConfig scheduler;
   int64_t latent_channels = 16;
-  bool distilled = false;  // a Lightning LoRA or its schedule: few steps, no guidance
+  int distilled_steps = 0;  // > 0: a Lightning LoRA is on: this many steps, its schedule, no guidance
 };
 
 // A job, and how its pictures become the user's again.

@@ -124,6 +124,14 @@ ModelFiles find_files(const EngineOptions& o) {
   return files;
 }
 
+// Lightning LoRAs say what they are in their file name: "Qwen-Image-Lightning-4steps-V2.0.safetensors". 0: it is none.
+int lightning_steps(const fs::path& lora) {
+  std::string file = lora.filename().string();
+  std::ranges::transform(file, file.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (file.find("lightning") == std::string::npos) return 0;
+  return file.find("4step") != std::string::npos ? 4 : 8;
+}
+
 FlowMatchConfig read_schedule(const fs::path& file) {
   if (file.empty()) return {};
   std::ifstream in(file, std::ios::binary);
@@ -145,11 +153,8 @@ struct Engine::Impl {
     traits.scheduler = read_schedule(files.scheduler_config);
     name = (fs::is_directory(files.source) ? files.source / "" : files.source).parent_path().filename().string();
     if (!fs::is_directory(files.source)) name = files.source.filename().string();
-    for (const LoraFile& l : options.loras) {
-      std::string file = l.path.filename().string();
-      std::ranges::transform(file, file.begin(), [](unsigned char c) { return std::tolower(c); });
-      traits.distilled |= file.find("lightning") != std::string::npos;
-    }
+    for (const LoraFile& l : options.loras)
+      traits.distilled_steps = std::max(traits.distilled_steps, lightning_steps(l.path));
   }
 
   const EngineOptions options;

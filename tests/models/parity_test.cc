@@ -9,7 +9,7 @@
 #include "backends/cpu/cpu_ops.h"
 #include "base/error.h"
 #include "formats/image.h"
-#include "models/goldens.h"
+#include "support/goldens.h"
 #include "models/loader.h"
 #include "models/qwen_image/dit.h"
 #include "models/qwen_image/text_encoder.h"

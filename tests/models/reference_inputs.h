@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "formats/image.h"
-#include "models/goldens.h"
+#include "support/goldens.h"
 #include "models/qwen_image/config.h"
 #include "models/rope.h"
 

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "models/goldens.h"
+#include "support/goldens.h"
 #include "models/qwen_image/modulation.h"
 
 namespace inkling::testing {

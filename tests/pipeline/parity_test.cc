@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "models/goldens.h"
+#include "support/goldens.h"
 #include "pipeline/engine.h"
 
 namespace inkling {

@@ -8,12 +8,9 @@
 
 #include "base/error.h"
 #include "memory/placement.h"
-#include "models/goldens.h"
 
 namespace inkling {
 namespace {
-
-using testing::Golden;
 
 Request small_request(bool edit) {
   Request r;
@@ -28,9 +25,9 @@ Request small_request(bool edit) {
   return r;
 }
 
-EngineOptions model_of(const char* golden, PrecisionChoice precision) {
+EngineOptions model_of(const std::string& checkpoint, PrecisionChoice precision) {
   EngineOptions o;
-  o.model = Golden(golden).path("checkpoint");
+  o.model = std::string(INKLING_SOURCE_DIR) + "/tests/parity/data/checkpoints/" + checkpoint;
   o.precision = precision;
   return o;
 }
@@ -38,8 +35,8 @@ EngineOptions model_of(const char* golden, PrecisionChoice precision) {
 class PlanEqualsRun : public ::testing::TestWithParam<std::tuple<const char*, bool, PrecisionChoice, bool>> {};
 
 TEST_P(PlanEqualsRun, PeakIsExact) {
-  const auto& [golden, edit, precision, tiled] = GetParam();
-  Engine engine(model_of(golden, precision));
+  const auto& [checkpoint, edit, precision, tiled] = GetParam();
+  Engine engine(model_of(checkpoint, precision));
   Request request = small_request(edit);
   if (tiled) request.vae_tiling = Tiling{64, 48};
   const RunPlan plan = engine.plan(request);
@@ -49,11 +46,11 @@ TEST_P(PlanEqualsRun, PeakIsExact) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, PlanEqualsRun,
-                         ::testing::Combine(::testing::Values("t2i_cfg"), ::testing::Values(false),
+                         ::testing::Combine(::testing::Values("small-t2i"), ::testing::Values(false),
                                             ::testing::Values(PrecisionChoice::f32, PrecisionChoice::bf16),
                                             ::testing::Bool()));
 INSTANTIATE_TEST_SUITE_P(Edits, PlanEqualsRun,
-                         ::testing::Combine(::testing::Values("edit_2ref"), ::testing::Values(true),
+                         ::testing::Combine(::testing::Values("small-edit"), ::testing::Values(true),
                                             ::testing::Values(PrecisionChoice::f32, PrecisionChoice::bf16),
                                             ::testing::Values(false)));
 

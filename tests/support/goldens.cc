@@ -1,4 +1,4 @@
-#include "models/goldens.h"
+#include "support/goldens.h"
 
 #include <gtest/gtest.h>
 
