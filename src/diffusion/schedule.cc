@@ -113,9 +113,4 @@ Schedule shift_schedule(const FlowMatchConfig& config, std::span<const float> le
   return schedule;
 }
 
-int first_step(int steps, double strength) {
-  if (!(strength >= 0 && strength <= 1)) throw ArgumentError("strength is {}, expected 0 to 1", strength);
-  return static_cast<int>(std::max(steps - std::min(steps * strength, static_cast<double>(steps)), 0.0));
-}
-
 }  // namespace inkling

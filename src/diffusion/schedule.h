@@ -40,7 +40,5 @@ struct Schedule {
 Schedule make_schedule(const FlowMatchConfig& config, int steps, int64_t image_tokens);
 // The same from other unshifted levels (falling, in (0, 1]) and shift exponent.
 Schedule shift_schedule(const FlowMatchConfig& config, std::span<const float> levels, double mu);
-// First step of image to image: strength 1 starts at 0 (from noise alone), strength 0 at `steps` (nothing to do).
-int first_step(int steps, double strength);
 
 }  // namespace inkling

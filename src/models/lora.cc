@@ -90,7 +90,7 @@ int64_t LoraSet::add(const std::filesystem::path& path, float strength, LoraAlph
   return add(std::shared_ptr<const TensorFile>(open_tensor_file(path)), strength, alpha);
 }
 
-int64_t LoraSet::add(std::shared_ptr<const TensorFile> file, float strength, LoraAlpha alpha_rule) {
+int64_t LoraSet::add(const std::shared_ptr<const TensorFile>& file, float strength, LoraAlpha alpha_rule) {
   const std::string where = file->files().empty() ? "LoRA" : file->files()[0].string();
   std::map<const LinearSite*, Adapter> adapters;
   for (const TensorEntry& e : file->entries()) {

@@ -37,7 +37,7 @@ class LoraSet {
   // Adds a file's adapters; returns how many layers it changes. Throws ModelError for a name that is no layer
   // of the model, a shape that does not fit, a layout that is not a plain low-rank product.
   int64_t add(const std::filesystem::path& path, float strength, LoraAlpha alpha = LoraAlpha::always);
-  int64_t add(std::shared_ptr<const TensorFile> file, float strength, LoraAlpha alpha = LoraAlpha::always);
+  int64_t add(const std::shared_ptr<const TensorFile>& file, float strength, LoraAlpha alpha = LoraAlpha::always);
 
   bool empty() const { return patches_.empty(); }
   bool patches(const std::string& layer) const { return patches_.contains(layer); }

@@ -24,13 +24,13 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 // Networks that are read from files when a run first needs them.
-class LoadedParts : public Parts {
+class LoadedParts : public OwnedParts {
  public:
   LoadedParts(const ModelFiles& files, const EngineOptions& options, Ops& ops)
       : files_(files), options_(options), ops_(ops) {}
 
   TextEncoder& text_encoder() override {
-    return ready(text_, files_.text_encoder, Component::text_encoder,
+    return ready(text_encoder_, files_.text_encoder, Component::text_encoder,
                  [&](const Checkpoint& c) { return text_config(files_, c); });
   }
   VisionTower& vision() override {
@@ -44,26 +44,20 @@ class LoadedParts : public Parts {
     return ready(dit_, files_.dit, Component::dit, [&](const Checkpoint& c) { return dit_config(files_, c); });
   }
   VaeEncoder& vae_encoder() override {
-    return ready(encoder_, files_.vae, Component::vae, [&](const Checkpoint& c) { return vae_config(files_, c); });
+    return ready(vae_encoder_, files_.vae, Component::vae, [&](const Checkpoint& c) { return vae_config(files_, c); });
   }
   VaeDecoder& vae_decoder() override {
-    return ready(decoder_, files_.vae, Component::vae, [&](const Checkpoint& c) { return vae_config(files_, c); });
+    return ready(vae_decoder_, files_.vae, Component::vae, [&](const Checkpoint& c) { return vae_config(files_, c); });
   }
 
   void done(Part part) override {
-    if (options_.keep_loaded) return;
-    switch (part) {
-      case Part::text_encoder: text_.reset(); break;
-      case Part::vision: vision_.reset(); break;
-      case Part::modulation: modulation_.reset(); break;
-      case Part::dit: dit_.reset(); break;
-      case Part::vae_encoder: encoder_.reset(); break;
-      case Part::vae_decoder: decoder_.reset(); break;
-    }
+    if (!options_.keep_loaded) OwnedParts::done(part);
   }
 
   void set_progress(const Callbacks* callbacks) { callbacks_ = callbacks; }
   double load_seconds() const { return load_seconds_; }
+  // What loading had to say since the last call.
+  std::vector<std::string> take_notes() { return std::exchange(notes_, {}); }
 
  private:
   template <typename M, typename ConfigOf>
@@ -80,9 +74,26 @@ class LoadedParts : public Parts {
       if (callbacks_ != nullptr && callbacks_->cancel != nullptr) callbacks_->cancel->throw_if_cancelled();
     };
     load_parameters(*module, checkpoint, ops_, load);
+    note_unused(*module, checkpoint);
     slot = std::move(module);
     load_seconds_ += std::chrono::duration<double>(Clock::now() - start).count();
     return *slot;
+  }
+
+  // Tensors that no network of the file has a place for: a hint that the file is another model's.
+  void note_unused(const Module& module, const Checkpoint& checkpoint) {
+    std::vector<std::string> extra;
+    if (checkpoint.component() == Component::dit && dynamic_cast<const Dit*>(&module) != nullptr) {
+      const DitModulation modulation(static_cast<const Dit&>(module).config());
+      const Module* const trees[] = {&module, &modulation};
+      extra = unexpected_tensors(checkpoint, trees);
+    } else if (checkpoint.component() == Component::text_encoder || checkpoint.component() == Component::vision) {
+      const Module* const trees[] = {&module};
+      extra = unexpected_tensors(checkpoint, trees);
+    }
+    if (!extra.empty())
+      notes_.push_back(
+          fmt::format("{}: {} tensors are not used, the first is {}", checkpoint.file(), extra.size(), extra[0]));
   }
 
   template <typename Config>
@@ -101,13 +112,8 @@ class LoadedParts : public Parts {
   const EngineOptions& options_;
   Ops& ops_;
   const Callbacks* callbacks_ = nullptr;
+  std::vector<std::string> notes_;
   double load_seconds_ = 0;
-  std::unique_ptr<TextEncoder> text_;
-  std::unique_ptr<VisionTower> vision_;
-  std::unique_ptr<DitModulation> modulation_;
-  std::unique_ptr<Dit> dit_;
-  std::unique_ptr<VaeEncoder> encoder_;
-  std::unique_ptr<VaeDecoder> decoder_;
 };
 
 ModelFiles find_files(const EngineOptions& o) {
@@ -200,6 +206,7 @@ Result Engine::run(const Request& request, const Callbacks& callbacks) {
   e.parts.set_progress(nullptr);
   result.seconds["load"] = e.parts.load_seconds() - loaded_before;  // part of the phases
   result.activation_peak_bytes = e.ops.memory().peak;
+  for (std::string& note : e.parts.take_notes()) result.notes.push_back(std::move(note));
   for (const Tensor& p : pictures) result.images.push_back(finish_picture(request, prepared, to_image(p)));
   result.width = result.images.front().width;
   result.height = result.images.front().height;

@@ -209,6 +209,17 @@ class Run {
 
 }  // namespace
 
+void OwnedParts::done(Part part) {
+  switch (part) {
+    case Part::text_encoder: text_encoder_.reset(); break;
+    case Part::vision: vision_.reset(); break;
+    case Part::modulation: modulation_.reset(); break;
+    case Part::dit: dit_.reset(); break;
+    case Part::vae_encoder: vae_encoder_.reset(); break;
+    case Part::vae_decoder: vae_decoder_.reset(); break;
+  }
+}
+
 std::vector<Tensor> run_job(Ops& ops, Parts& parts, const Job& job, const Callbacks& callbacks, const PhaseFn& phase) {
   return Run(ops, parts, job, callbacks, phase)();
 }

@@ -2,6 +2,7 @@
 // on a real backend (engine.cc) and on shapes alone (plan.cc), so a plan is exact.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -40,6 +41,20 @@ class Parts {
   virtual VaeEncoder& vae_encoder() = 0;
   virtual VaeDecoder& vae_decoder() = 0;
   virtual void done(Part part) = 0;
+};
+
+// Parts that own their networks and drop them when they are done.
+class OwnedParts : public Parts {
+ public:
+  void done(Part part) override;
+
+ protected:
+  std::unique_ptr<TextEncoder> text_encoder_;
+  std::unique_ptr<VisionTower> vision_;
+  std::unique_ptr<DitModulation> modulation_;
+  std::unique_ptr<Dit> dit_;
+  std::unique_ptr<VaeEncoder> vae_encoder_;
+  std::unique_ptr<VaeDecoder> vae_decoder_;
 };
 
 // Told when a phase begins; the plan measures between these calls.

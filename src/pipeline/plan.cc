@@ -59,27 +59,16 @@ int64_t stored_bytes(const Parameter& p) {
 }
 
 // Networks of shapes. Each is declared when a phase first asks for it, as the engine would load it.
-class PlannedParts : public Parts {
+class PlannedParts : public OwnedParts {
  public:
   PlannedParts(const ModelSizes& sizes, Ops& ops) : sizes_(sizes), ops_(ops) {}
 
-  TextEncoder& text_encoder() override { return ready(text_, sizes_.config.text, Component::text_encoder); }
+  TextEncoder& text_encoder() override { return ready(text_encoder_, sizes_.config.text, Component::text_encoder); }
   VisionTower& vision() override { return ready(vision_, sizes_.config.vision, Component::vision); }
   DitModulation& modulation() override { return ready(modulation_, sizes_.config.dit, Component::dit); }
   Dit& dit() override { return ready(dit_, sizes_.config.dit, Component::dit); }
-  VaeEncoder& vae_encoder() override { return ready(encoder_, sizes_.config.vae, Component::vae); }
-  VaeDecoder& vae_decoder() override { return ready(decoder_, sizes_.config.vae, Component::vae); }
-
-  void done(Part part) override {
-    switch (part) {
-      case Part::text_encoder: text_.reset(); break;
-      case Part::vision: vision_.reset(); break;
-      case Part::modulation: modulation_.reset(); break;
-      case Part::dit: dit_.reset(); break;
-      case Part::vae_encoder: encoder_.reset(); break;
-      case Part::vae_decoder: decoder_.reset(); break;
-    }
-  }
+  VaeEncoder& vae_encoder() override { return ready(vae_encoder_, sizes_.config.vae, Component::vae); }
+  VaeDecoder& vae_decoder() override { return ready(vae_decoder_, sizes_.config.vae, Component::vae); }
 
   void set_phase(const std::string& name) { phase_ = name; }
   const std::map<std::string, PhaseNeed>& needs() const { return needs_; }
@@ -140,12 +129,6 @@ class PlannedParts : public Parts {
   std::map<std::string, PhaseNeed> needs_;
   std::map<std::string, int64_t> prepared_;
   int64_t parameters_ = 0;
-  std::unique_ptr<TextEncoder> text_;
-  std::unique_ptr<VisionTower> vision_;
-  std::unique_ptr<DitModulation> modulation_;
-  std::unique_ptr<Dit> dit_;
-  std::unique_ptr<VaeEncoder> encoder_;
-  std::unique_ptr<VaeDecoder> decoder_;
 };
 
 RunPlan plan(const ModelSizes& sizes, const Job& job, PrecisionChoice precision) {

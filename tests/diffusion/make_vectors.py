@@ -6,7 +6,6 @@ import os
 import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, QwenImagePipeline
-from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.pipelines.qwenimage.pipeline_qwenimage import calculate_shift
 
 QWEN = dict(num_train_timesteps=1000, shift=1.0, use_dynamic_shifting=True, base_shift=0.5, max_shift=0.9,
@@ -25,12 +24,6 @@ def schedule(name, steps, tokens):
             "timesteps": scheduler.timesteps.tolist()}
 
 
-def embedding(timestep, dtype):
-    t = torch.tensor([timestep], dtype=torch.float32).to(dtype) / 1000
-    e = get_timestep_embedding(t.to(dtype), 256, flip_sin_to_cos=True, downscale_freq_shift=0, scale=1000)
-    return {"timestep": timestep, "bf16": dtype == torch.bfloat16, "values": [round(v, 7) for v in e[0].tolist()]}
-
-
 def noise(seed, height, width, dtype):
     generator = torch.Generator("cpu").manual_seed(seed)
     drawn = torch.randn((1, 1, 16, height // 8, width // 8), generator=generator, dtype=dtype)
@@ -46,8 +39,6 @@ def main():
         "configs": {k: json.dumps(v) for k, v in CONFIGS.items()},
         "schedules": [schedule(n, s, t) for n in CONFIGS for s, t in
                       [(2, 16), (4, 1024), (8, 4096), (20, 1024), (40, 4096), (50, 4096), (50, 6889), (7, 16384)]],
-        "embeddings": [embedding(t, d) for t in (1000.0, 660.086, 500.0, 20.0, 0.0)
-                       for d in (torch.float32, torch.bfloat16)],
         "noise": [noise(42, 64, 64, torch.float32), noise(7, 48, 112, torch.float32),
                   noise(42, 64, 96, torch.bfloat16)],
     }

@@ -94,14 +94,5 @@ TEST(FlowMatchConfig, RefusesWhatItDoesNotImplement) {
   }
 }
 
-TEST(FirstStep, LeavesOutTheStepsThatStrengthSaves) {
-  EXPECT_EQ(first_step(50, 1.0), 0);
-  EXPECT_EQ(first_step(50, 0.6), 20);
-  EXPECT_EQ(first_step(4, 0.6), 1);
-  EXPECT_EQ(first_step(50, 0.0), 50);
-  EXPECT_THROW(first_step(50, 1.1), ArgumentError);
-  EXPECT_THROW(first_step(50, std::nan("")), ArgumentError);
-}
-
 }  // namespace
 }  // namespace inkling

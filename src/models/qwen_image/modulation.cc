@@ -110,7 +110,7 @@ std::vector<StepModulation> DitModulation::forward(Ops& ops, std::span<const std
   const auto zero = static_cast<int64_t>(rows.size());
   if (config_.zero_cond_t) rows.push_back(0.f);
 
-  const auto placed = [&](Tensor chunks) { return place ? place(chunks) : chunks; };
+  const auto placed = [&](const Tensor& chunks) { return place ? place(chunks) : chunks; };
   const Tensor embedding = time_embedding(ops, rows);  // [T, D]
   ops.trace("transformer.temb", embedding);
   if (config_.zero_cond_t) ops.trace("transformer.temb_zero", embedding.slice_rows(zero, zero + 1));

@@ -44,8 +44,8 @@ Tensor concat_columns(Ops& ops, const std::vector<Tensor>& parts) {
 Tensor mix(Ops& ops, const Tensor& neighbour, const Tensor& own, int64_t n, const RowGroups& groups) {
   const int64_t channels = own.channels();
   Tensor weights = host_tensor(Shape{n, channels});
-  for (int64_t i = 0; i < n * channels; ++i)
-    weights.data<float>()[i] = static_cast<float>(i / channels) / static_cast<float>(n);
+  for (int64_t row = 0; row < n; ++row)
+    std::fill_n(weights.data<float>() + row * channels, channels, static_cast<float>(row) / static_cast<float>(n));
   const Tensor difference = ops.axpby(1.f, own, -1.f, neighbour);
   return ops.gated_add(neighbour, difference, ops.upload(weights), groups);
 }
