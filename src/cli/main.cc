@@ -117,6 +117,7 @@ int main(int argc, char** argv) {
   std::signal(SIGTERM, cli::on_interrupt);
   std::signal(SIGBUS, cli::on_bus_error);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is an error of write(), as a full disk is
   try {
     return cli::dispatch(argc, argv);
   } catch (const Error& e) {

@@ -97,7 +97,7 @@ expect "safetensors header of 2^63 bytes" 3 'huge.safetensors' "$INKLING" inspec
 printf 'GGUF\x03\x00\x00\x00\xff\xff\xff\xff\xff\xff\xff\x7f\x00\x00\x00\x00\x00\x00\x00\x00' > bad.gguf
 expect "GGUF with 2^63 tensors" 3 'bad.gguf' "$INKLING" inspect bad.gguf
 expect "missing LoRA" 3 'none.safetensors' "$INKLING" generate -p x -o x.png --lora none.safetensors
-MODEL=$(cd "$(dirname "$INKLING")/../.." && pwd)/models/inkling-tiny
+MODEL=${INKLING_MODELS:-$(cd "$(dirname "$INKLING")/../.." && pwd)/models}/inkling-tiny
 cp -r "$MODEL" broken && head -c 100000 "$MODEL/transformer/diffusion_pytorch_model.safetensors" > broken/transformer/diffusion_pytorch_model.safetensors
 expect "truncated weights" 3 'diffusion_pytorch_model.safetensors' "$INKLING" generate -p x -o y.png --model broken
 check "nothing is written on failure" test ! -e y.png
@@ -105,7 +105,8 @@ rm -rf broken && cp -r "$MODEL" broken && echo '{' > broken/transformer/config.j
 expect "broken config" 3 'config.json' "$INKLING" generate -p x -o y.png --model broken
 
 # --- stopping and output failures
-expect "disk full" 1 '' bash -c "'$INKLING' generate -p 'a cat' -o /dev/full.png"
+expect "no room for the picture" 1 'full.png' bash -c "ulimit -f 1; '$INKLING' generate -p 'a cat' -o full.png"
+check "and no part of it is left" test ! -e full.png
 timeout -s INT 3 "$INKLING" generate -p "a cat" -o stopped.png --steps 1000 >/dev/null 2>&1
 check "Ctrl-C stops with nothing written" test ! -e stopped.png
 
