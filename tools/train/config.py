@@ -46,8 +46,8 @@ SCORER = dict(
 
 STEPS = 8  # Euler steps of the shipped default
 
-TEXT_ROOM = 64  # token room after the dropped prefix, T2I
-EDIT_ROOM = 96  # the same for editing, the 23 picture tokens included
+TEXT_ROOM = 48  # token room after the dropped prefix, T2I
+EDIT_ROOM = 64  # the same for editing, the 23 picture tokens included
 
 
 def vocab_size(tokenizer_dir: Path) -> int:

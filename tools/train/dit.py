@@ -1,0 +1,361 @@
+"""Stage `dit`: the diffusion transformer and the text encoder, trained together on generating and editing."""
+
+import csv
+import math
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import config as C
+from . import nets
+from .data import PHRASINGS, Feed, Pool
+from .optim import Average, Optimizer, plateau
+from .vae import to_float, to_pixels
+
+EXACT = 0.5  # share of samples at one of the noise levels the default schedule visits
+UNGUIDED = 0.04  # share of generation samples whose text is the recommended empty prompt, a single blank
+
+
+class Model(nn.Module):
+    def __init__(self, vocab: int):
+        super().__init__()
+        self.te = nets.TextEncoder(C.TEXT, C.VISION, vocab)
+        self.dit = nets.Dit(**C.DIT)
+        self.initialise()
+
+    def initialise(self) -> None:
+        for name, p in self.named_parameters():
+            if "embed_tokens" in name:
+                nn.init.normal_(p, std=0.5)
+            elif p.dim() >= 2:
+                fan = p[0].numel()
+                nn.init.normal_(p, std=fan ** -0.5)
+                if "_mod." in name or "proj_out" in name or "norm_out" in name:
+                    nn.init.zeros_(p)
+                elif any(k in name for k in ("o_proj", "down_proj", "attn.proj", "to_out", "to_add_out", "net.2")):
+                    p.data.mul_(0.3)
+            elif name.endswith("bias"):
+                nn.init.zeros_(p)
+
+    def velocity(self, x: Tensor, ids: Tensor, length: Tensor, sigma: Tensor, vl: Tensor | None = None) -> Tensor:
+        """x holds the noise tokens and, for editing, those of the reference; ids and length as prompts.py lays them."""
+        text = self.te(ids, vl)
+        mask = torch.arange(text.shape[1], device=text.device)[None] < length[:, None]
+        return self.dit(x, text, mask, sigma, 1 if vl is None else 2)
+
+    @torch.no_grad()
+    def sample(self, ids: Tensor, length: Tensor, noise: Tensor, vl: Tensor | None = None,
+               reference: Tensor | None = None, steps: int = C.STEPS) -> Tensor:
+        """Packed noise [B, 256, 64] -> packed clean latents by Euler steps, without guidance."""
+        text = self.te(ids, vl)
+        mask = torch.arange(text.shape[1], device=text.device)[None] < length[:, None]
+        x, sigmas = noise.float(), nets.schedule(steps).tolist()
+        for a, b in zip(sigmas, sigmas[1:]):
+            tokens = x if reference is None else torch.cat((x, reference), dim=1)
+            v = self.dit(tokens, text, mask, torch.full((len(x),), a, device=x.device), 1 if reference is None else 2)
+            x = x + (b - a) * v.float()
+        return x
+
+
+def draw_sigma(n: int, device, levels: Tensor) -> Tensor:
+    s = torch.rand(n, device=device)
+    shift = math.exp(C.SCHEDULER["base_shift"])
+    smooth = shift * s / (1 + (shift - 1) * s)
+    exact = levels[torch.randint(len(levels), (n,), device=device)]
+    return torch.where(torch.rand(n, device=device) < EXACT, exact, smooth)
+
+
+class Latents:
+    """Encoded pictures on the device; a thread follows the drawing processes and encodes what they finish."""
+
+    def __init__(self, pools: dict[str, Pool], vae: nets.Vae, device: torch.device, rank: int, world: int):
+        self.vae, self.device = vae, device
+        self.feeds = {k: Feed(p, rank, world) for k, p in pools.items()}
+        self.count = dict.fromkeys(pools, 0)
+        self.store = {k: {} for k in pools}
+        for k, feed in self.feeds.items():
+            for name, v in pools[k].arrays.items():
+                encoded = name in ("image", "before", "after")
+                shape = (C.DIT["out_channels"], C.LATENT, C.LATENT) if encoded else v.shape[1:]
+                dtype = torch.bfloat16 if encoded else torch.from_numpy(v[:1]).dtype
+                self.store[k][name] = torch.empty((feed.capacity, *shape), dtype=dtype, device=device)
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self._follow, daemon=True)
+        self.thread.start()
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        with torch.cuda.stream(stream):
+            while not self.stop.is_set():
+                idle = True
+                for kind, feed in self.feeds.items():
+                    for a, b in feed.fresh(256):
+                        idle = False
+                        at = self.count[kind]
+                        for name, v in feed.pool.arrays.items():
+                            part = torch.from_numpy(v[a:b]).to(self.device)
+                            if name in ("image", "before", "after"):
+                                part = torch.cat([self.vae.encode(to_float(p)) for p in part.split(64)]).bfloat16()
+                            self.store[kind][name][at:at + b - a] = part
+                        if stream:
+                            stream.synchronize()
+                        self.count[kind] = at + b - a
+                if idle:
+                    time.sleep(0.05)
+
+    def wait(self, kind: str, count: int) -> None:
+        while self.count[kind] < min(count, self.feeds[kind].capacity):
+            time.sleep(0.1)
+
+    def batch(self, kind: str, n: int, names: list[str]) -> dict[str, Tensor]:
+        index = torch.randint(self.count[kind], (n,), device=self.device)
+        pick = torch.randint(PHRASINGS, (n,), device=self.device)
+        store = self.store[kind]
+        out = {k: store[k][index] for k in names}
+        out["ids"], out["length"] = store["ids"][index, pick].long(), store["length"][index, pick].long()
+        return out
+
+
+class Trainer:
+    def __init__(self, model: Model, latents: Latents, blank: tuple[Tensor, int], sizes: tuple[int, int],
+                 device: torch.device, compiled: bool):
+        self.model, self.latents, self.sizes, self.device = model, latents, sizes, device
+        self.blank_ids, self.blank_length = blank[0].to(device), blank[1]
+        self.levels = nets.schedule()[:-1].to(device)
+        if compiled:
+            for block in self.model.dit.transformer_blocks:
+                block.compile(dynamic=False)
+            for layer in (*self.model.te.model.language_model.layers, *self.model.te.model.visual.blocks):
+                layer.compile(dynamic=False)
+
+    def _noised(self, clean: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        clean = nets.pack(clean.float())
+        noise = torch.randn_like(clean)
+        s = sigma[:, None, None]
+        return (1 - s) * clean + s * noise, noise - clean
+
+    def generation_loss(self) -> Tensor:
+        n = self.sizes[0]
+        b = self.latents.batch("scenes", n, ["image"])
+        blank = torch.rand(n, device=self.device) < UNGUIDED
+        ids = torch.where(blank[:, None], self.blank_ids, b["ids"])
+        length = torch.where(blank, self.blank_length, b["length"])
+        sigma = draw_sigma(n, self.device, self.levels)
+        x, target = self._noised(b["image"], sigma)
+        return (self.model.velocity(x, ids, length, sigma).float() - target).pow(2).mean()
+
+    def editing_loss(self) -> Tensor:
+        n = self.sizes[1]
+        b = self.latents.batch("edits", n, ["before", "after", "vl"])
+        sigma = draw_sigma(n, self.device, self.levels)
+        x, target = self._noised(b["after"], sigma)
+        x = torch.cat((x, nets.pack(b["before"].float())), dim=1)
+        return (self.model.velocity(x, b["ids"], b["length"], sigma, b["vl"]).float() - target).pow(2).mean()
+
+
+def save(model: Model, average: Average, out: Path, name: str, parts: int = 4) -> None:
+    """Averaged weights in half precision, split so that no file is large; each part is written whole or not at all."""
+    state = [(k, v.half() if v.dim() > 1 else v.clone()) for k, v in average.state().items()]
+    share = sum(v.numel() for _, v in state) / parts
+    groups, filled = [{} for _ in range(parts)], 0
+    for k, v in state:
+        groups[min(int(filled / share), parts - 1)][k] = v.cpu()
+        filled += v.numel()
+    for i, group in enumerate(groups):
+        torch.save(group, out / f"{name}.{i}.tmp")
+        os.replace(out / f"{name}.{i}.tmp", out / f"{name}.{i}.pt")
+
+
+def load(model: nn.Module, folder: Path, name: str) -> None:
+    state = {}
+    for part in sorted(folder.glob(f"{name}.*.pt")):
+        state |= torch.load(part, map_location="cpu")
+    model.load_state_dict({k: v.float() for k, v in state.items()}, strict=True)
+
+
+class Probe:
+    """Samples held-out prompts and edits while training and reads them with the scorer."""
+
+    def __init__(self, model: Model, vae: nets.Vae, tokenizer: Path, scorer_dir: Path | None, device: torch.device,
+                 count: int, edits: bool = True):
+        import numpy as np
+        from PIL import Image
+        from tools import world
+        from tools.evaluate import lists
+        from .prompts import Prompts, vl_picture
+
+        self.model, self.vae, self.device = model, vae, device
+        self.scorer = None
+        if scorer_dir and (scorer_dir / "labels.json").exists():
+            from . import scorer
+
+            self.scorer = scorer.load(scorer_dir, str(device))
+        prompts = Prompts(tokenizer)
+        named = lists.read("named")
+        rows = [r for r in named if "before" not in r] + lists.read("prompts")[:count]
+        self.named = sum("before" not in r for r in named)
+        self.scenes = [lists.scene_of(r["scene"]) for r in rows if "scene" in r]
+        self.t2i = self._texts([prompts.t2i(r["prompt"]) for r in rows])
+        rows = [r for r in named if "before" in r] + lists.read("edits")[:count]
+        self.edits = [lists.edit_of(r) for r in rows]
+        drawn = [world.render_edit(e, C.SIZE) for e in self.edits]
+        self.before = torch.from_numpy(np.stack([d[0] for d in drawn])).to(device)
+        self.masks = torch.from_numpy(np.stack([np.asarray(d[2], bool) for d in drawn])).to(device)
+        self.vl = torch.from_numpy(np.stack([vl_picture(Image.fromarray(d[0])) for d in drawn])).to(device)
+        self.edit = self._texts([prompts.edit(r["prompt"]) for r in rows])
+
+    def _texts(self, laid) -> tuple[Tensor, Tensor]:
+        ids = torch.stack([torch.from_numpy(i).long() for i, _ in laid]).to(self.device)
+        return ids, torch.tensor([n for _, n in laid], device=self.device)
+
+    @torch.no_grad()
+    def run(self, out: Path, label: str) -> dict[str, float]:
+        from tools.evaluate import metrics
+
+        generator = torch.Generator(self.device).manual_seed(5)
+
+        def noise(n):
+            return torch.randn(n, C.GRID ** 2, 64, device=self.device, generator=generator)
+
+        def decode(x):
+            return torch.cat([to_pixels(self.vae.decode(nets.unpack(p))) for p in x.split(64)])
+
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            made = [self.model.sample(i, n, noise(len(i))) for i, n in zip(self.t2i[0].split(104), self.t2i[1].split(104))]
+            reference = torch.cat([nets.pack(self.vae.encode(to_float(p))) for p in self.before.split(64)])
+            changed = [self.model.sample(i, n, noise(len(i)), v, r) for i, n, v, r in zip(
+                self.edit[0].split(104), self.edit[1].split(104), self.vl.split(104), reference.split(104))]
+        made, changed = decode(torch.cat(made)), decode(torch.cat(changed))
+        self.picture(made, changed, out / f"samples-{label}.png")
+        if not self.scorer:
+            return {}
+        scores = metrics.score_prompts(self.scorer, made[self.named:], self.scenes)
+        return scores | metrics.score_edits(self.scorer, changed, self.before, self.masks, self.edits)
+
+    def picture(self, made: Tensor, changed: Tensor, path: Path) -> None:
+        from PIL import Image
+
+        rows = [torch.cat(list(made[a:a + 8]), 1) for a in (0, 8)]
+        for a in (0, 8):
+            rows += [torch.cat(list(self.before[a:a + 8]), 1), torch.cat(list(changed[a:a + 8]), 1)]
+        rows = [r for r in rows if r.shape == rows[0].shape]
+        Image.fromarray(torch.cat(rows).cpu().numpy()).save(path)
+
+
+def train(rank: int, world: int, pools: dict[str, Pool], vae_state: dict, tokenizer: Path, scorer_dir: Path | None, out: Path,
+          seconds: float, sizes: tuple[int, int], device: str = "cuda", lr: float = 2e-3, adam_lr: float = 1e-3,
+          resume: Path | None = None, decay: float = 0.4, probe_count: int = 200, probe_every: float = 150.0,
+          max_steps: int = 10 ** 9) -> None:
+    cuda = device == "cuda"
+    if world > 1:
+        os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
+        os.environ.setdefault("MASTER_PORT", "29511")
+        dist.init_process_group("nccl" if cuda else "gloo", rank=rank, world_size=world)
+    dev = torch.device("cuda", rank) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(dev)
+    torch._dynamo.config.recompile_limit = 64
+    torch.backends.cuda.matmul.allow_tf32 = True
+    begin = time.time()
+    vae = nets.Vae(**C.VAE).to(dev, memory_format=torch.channels_last).eval().requires_grad_(False)
+    vae.load_state_dict({k: v.float() for k, v in vae_state.items()})
+    latents = Latents(pools, vae, dev, rank, world)
+    torch.manual_seed(2)
+    model = Model(C.vocab_size(tokenizer)).to(dev)
+    if resume:
+        load(model, resume, "dit")
+    from .prompts import Prompts
+
+    ids, length = Prompts(tokenizer).t2i(" ")
+    trainer = Trainer(model, latents, (torch.from_numpy(ids).long(), length), sizes, dev, compiled=cuda)
+    optimizer = Optimizer(model, lr=lr, adam_lr=adam_lr, weight_decay=0.02)
+    average = Average(model, 0.999)
+    torch.manual_seed(100 + rank + (1000 if resume else 0))
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    probe = log = None
+    if rank == 0:
+        probe = Probe(model, vae, tokenizer, scorer_dir, dev, probe_count)
+        log = csv.writer(open(out / "dit.csv", "w", buffering=1))
+        log.writerow(["seconds", "step", "samples", "generation_loss", "editing_loss", "gradient_norm", "scenes", "edits", "scores"])
+    latents.wait("scenes", 4 * sizes[0])
+    latents.wait("edits", 4 * sizes[1])
+    print(f"dit: rank {rank} ready after {time.time() - begin:.1f} s, {latents.count}", flush=True)
+    clock = torch.zeros(2, device=dev)  # progress, stop
+    step, last_log, last_probe, mean = 0, 0.0, 0.0, torch.zeros(3, device=dev)
+    start = time.time()
+    progress, next_sync = 0.0, 0
+    scale_factor = 1.0
+    while step < max_steps:
+        if step >= next_sync:  # all ranks follow the first one's clock
+            hurry = (out / "finish").exists()  # touch this file to begin the final decay now
+            if hurry and scale_factor == 1.0 and rank == 0 and progress < 1 - decay:
+                seconds = (time.time() - start) / (1 - decay)
+                scale_factor = 0.5
+            clock[0], clock[1] = min((time.time() - start) / seconds, 1.0), float(stop.is_set())
+            if world > 1:
+                dist.broadcast(clock, 0)
+            progress, halt = clock.tolist()
+            next_sync = step + 10
+            if progress >= 1 or halt:
+                break
+        with torch.autocast(dev.type, torch.bfloat16, enabled=cuda):
+            a = trainer.generation_loss()
+        (a * sizes[0] / sum(sizes)).backward()
+        with torch.autocast(dev.type, torch.bfloat16, enabled=cuda):
+            b = trainer.editing_loss()
+        (b * sizes[1] / sum(sizes)).backward()
+        optimizer.fill()
+        if world > 1:
+            average_gradients(optimizer.params, world)
+        norm = optimizer.clip(1.0)
+        optimizer.step(plateau(progress, warm=0.015, decay=decay))
+        optimizer.zero_grad()
+        average.update()
+        mean = mean * 0.98 + 0.02 * torch.stack((a.detach(), b.detach(), norm.detach()))
+        step += 1
+        now = time.time() - start
+        if rank == 0 and (now - last_log > 10 or step in (1, 50)):
+            last_log = now
+            losses = (mean / (1 - 0.98 ** step)).tolist()
+            row = [f"{now:.1f}", step, step * sum(sizes) * world, *(f"{v:.5f}" for v in losses), latents.count["scenes"], latents.count["edits"], ""]
+            log.writerow(row)
+            print("dit", *row, flush=True)
+        if rank == 0 and now - last_probe > probe_every:
+            last_probe = now
+            report(probe, average, model, out, log, now, step)
+    if rank == 0:
+        report(probe, average, model, out, log, time.time() - start, step, final=True)
+        print(f"dit: {step} steps of {sum(sizes) * world} samples in {time.time() - start:.0f} s", flush=True)
+    latents.stop.set()
+    latents.thread.join(5)
+    if world > 1:
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def report(probe: Probe, average: Average, model: Model, out: Path, log, now: float, step: int, final: bool = False) -> None:
+    save(model, average, out, "dit")
+    began = time.time()
+    average.swap()
+    scores = probe.run(out, "final" if final else f"{now:05.0f}")
+    average.swap()
+    log.writerow([f"{now:.1f}", step, "", "", "", "", "", "", " ".join(f"{k.replace(' ', '_')}={v:.4f}" for k, v in scores.items())])
+    print(f"dit probe at {now:.0f} s ({time.time() - began:.1f} s):", " ".join(f"{k} {v:.3f}" for k, v in scores.items()), flush=True)
+
+
+def average_gradients(params: list[nn.Parameter], world: int) -> None:
+    grads = [p.grad for p in params]
+    flat = torch.cat([g.flatten() for g in grads])
+    dist.all_reduce(flat)
+    flat /= world
+    for g, part in zip(grads, flat.split([g.numel() for g in grads])):
+        g.copy_(part.view_as(g))
