@@ -64,12 +64,24 @@ class Model(nn.Module):
         return x
 
 
-def draw_sigma(n: int, device, levels: Tensor) -> Tensor:
-    s = torch.rand(n, device=device)
+# How often each level of the default schedule is drawn: detail is settled at the late ones; the last step is tiny.
+LEVEL_SHARE = (1.0, 1.0, 1.0, 1.0, 1.25, 1.5, 2.0, 0.3)
+
+
+def draw_sigma(n: int, levels: Tensor) -> Tensor:
+    s = torch.rand(n, device=levels.device)
     shift = math.exp(C.SCHEDULER["base_shift"])
     smooth = shift * s / (1 + (shift - 1) * s)
-    exact = levels[torch.randint(len(levels), (n,), device=device)]
-    return torch.where(torch.rand(n, device=device) < EXACT, exact, smooth)
+    share = torch.tensor(LEVEL_SHARE, device=levels.device).cumsum(0)
+    exact = levels[torch.searchsorted(share / share[-1], torch.rand(n, device=levels.device)).clamp_max(len(levels) - 1)]
+    return torch.where(torch.rand(n, device=levels.device) < EXACT, exact, smooth)
+
+
+def velocity_loss(v: Tensor, target: Tensor, sigma: Tensor) -> Tensor:
+    """Near the clean end most of the noise is not predictable and hardly matters: an error in v moves the picture by
+    the noise level times that error."""
+    weight = (sigma / 0.2).clamp(max=1.0)
+    return ((v.float() - target).pow(2).mean((1, 2)) * weight).mean()
 
 
 class Latents:
@@ -148,20 +160,20 @@ class Trainer:
         blank = torch.rand(n, device=self.device) < UNGUIDED
         ids = torch.where(blank[:, None], self.blank_ids, b["ids"])
         length = torch.where(blank, self.blank_length, b["length"])
-        sigma = draw_sigma(n, self.device, self.levels)
+        sigma = draw_sigma(n, self.levels)
         x, target = self._noised(b["image"], sigma)
-        return (self.model.velocity(x, ids, length, sigma).float() - target).pow(2).mean()
+        return velocity_loss(self.model.velocity(x, ids, length, sigma), target, sigma)
 
     def editing_loss(self) -> Tensor:
         n = self.sizes[1]
         b = self.latents.batch("edits", n, ["before", "after", "vl"])
-        sigma = draw_sigma(n, self.device, self.levels)
+        sigma = draw_sigma(n, self.levels)
         x, target = self._noised(b["after"], sigma)
         x = torch.cat((x, nets.pack(b["before"].float())), dim=1)
-        return (self.model.velocity(x, b["ids"], b["length"], sigma, b["vl"]).float() - target).pow(2).mean()
+        return velocity_loss(self.model.velocity(x, b["ids"], b["length"], sigma, b["vl"]), target, sigma)
 
 
-def save(model: Model, average: Average, out: Path, name: str, parts: int = 4) -> None:
+def save(average: Average, out: Path, name: str, parts: int = 4) -> None:
     """Averaged weights in half precision, split so that no file is large; each part is written whole or not at all."""
     state = [(k, v.half() if v.dim() > 1 else v.clone()) for k, v in average.state().items()]
     share = sum(v.numel() for _, v in state) / parts
@@ -184,15 +196,15 @@ def load(model: nn.Module, folder: Path, name: str) -> None:
 class Probe:
     """Samples held-out prompts and edits while training and reads them with the scorer."""
 
-    def __init__(self, model: Model, vae: nets.Vae, tokenizer: Path, scorer_dir: Path | None, device: torch.device,
-                 count: int, edits: bool = True):
+    def __init__(self, vae: nets.Vae, tokenizer: Path, scorer_dir: Path | None, device: torch.device, count: int):
         import numpy as np
         from PIL import Image
         from tools import world
         from tools.evaluate import lists
         from .prompts import Prompts, vl_picture
 
-        self.model, self.vae, self.device = model, vae, device
+        self.vae, self.device = vae, device
+        self.model = Model(C.vocab_size(tokenizer)).to(device)  # never compiled: its batch sizes would each cost a compilation
         self.scorer = None
         if scorer_dir and (scorer_dir / "labels.json").exists():
             from . import scorer
@@ -217,8 +229,10 @@ class Probe:
         return ids, torch.tensor([n for _, n in laid], device=self.device)
 
     @torch.no_grad()
-    def run(self, out: Path, label: str) -> dict[str, float]:
+    def run(self, average: Average, out: Path, label: str) -> dict[str, float]:
         from tools.evaluate import metrics
+
+        torch._foreach_copy_(list(self.model.parameters()), average.values)
 
         generator = torch.Generator(self.device).manual_seed(5)
 
@@ -229,10 +243,10 @@ class Probe:
             return torch.cat([to_pixels(self.vae.decode(nets.unpack(p))) for p in x.split(64)])
 
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            made = [self.model.sample(i, n, noise(len(i))) for i, n in zip(self.t2i[0].split(104), self.t2i[1].split(104))]
+            made = [self.model.sample(i, n, noise(len(i))) for i, n in zip(self.t2i[0].split(64), self.t2i[1].split(64))]
             reference = torch.cat([nets.pack(self.vae.encode(to_float(p))) for p in self.before.split(64)])
             changed = [self.model.sample(i, n, noise(len(i)), v, r) for i, n, v, r in zip(
-                self.edit[0].split(104), self.edit[1].split(104), self.vl.split(104), reference.split(104))]
+                self.edit[0].split(64), self.edit[1].split(64), self.vl.split(64), reference.split(64))]
         made, changed = decode(torch.cat(made)), decode(torch.cat(changed))
         self.picture(made, changed, out / f"samples-{label}.png")
         if not self.scorer:
@@ -243,8 +257,8 @@ class Probe:
     def picture(self, made: Tensor, changed: Tensor, path: Path) -> None:
         from PIL import Image
 
-        rows = [torch.cat(list(made[a:a + 8]), 1) for a in (0, 8)]
-        for a in (0, 8):
+        rows = [torch.cat(list(made[a:a + 8]), 1) for a in range(0, min(len(made), 16), 8)]
+        for a in range(0, min(len(changed), 16), 8):
             rows += [torch.cat(list(self.before[a:a + 8]), 1), torch.cat(list(changed[a:a + 8]), 1)]
         rows = [r for r in rows if r.shape == rows[0].shape]
         Image.fromarray(torch.cat(rows).cpu().numpy()).save(path)
@@ -268,6 +282,7 @@ def train(rank: int, world: int, pools: dict[str, Pool], vae_state: dict, tokeni
     vae = nets.Vae(**C.VAE).to(dev, memory_format=torch.channels_last).eval().requires_grad_(False)
     vae.load_state_dict({k: v.float() for k, v in vae_state.items()})
     latents = Latents(pools, vae, dev, rank, world)
+    attention = nets.choose_attention(dev) if cuda else "default"
     torch.manual_seed(2)
     model = Model(C.vocab_size(tokenizer)).to(dev)
     if resume:
@@ -283,23 +298,20 @@ def train(rank: int, world: int, pools: dict[str, Pool], vae_state: dict, tokeni
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     probe = log = None
     if rank == 0:
-        probe = Probe(model, vae, tokenizer, scorer_dir, dev, probe_count)
+        probe = Probe(vae, tokenizer, scorer_dir, dev, probe_count)
         log = csv.writer(open(out / "dit.csv", "w", buffering=1))
         log.writerow(["seconds", "step", "samples", "generation_loss", "editing_loss", "gradient_norm", "scenes", "edits", "scores"])
     latents.wait("scenes", 4 * sizes[0])
     latents.wait("edits", 4 * sizes[1])
-    print(f"dit: rank {rank} ready after {time.time() - begin:.1f} s, {latents.count}", flush=True)
+    print(f"dit: rank {rank} ready after {time.time() - begin:.1f} s, {latents.count}, attention {attention}", flush=True)
     clock = torch.zeros(2, device=dev)  # progress, stop
     step, last_log, last_probe, mean = 0, 0.0, 0.0, torch.zeros(3, device=dev)
     start = time.time()
     progress, next_sync = 0.0, 0
-    scale_factor = 1.0
     while step < max_steps:
         if step >= next_sync:  # all ranks follow the first one's clock
-            hurry = (out / "finish").exists()  # touch this file to begin the final decay now
-            if hurry and scale_factor == 1.0 and rank == 0 and progress < 1 - decay:
-                seconds = (time.time() - start) / (1 - decay)
-                scale_factor = 0.5
+            if rank == 0 and (out / "seconds").exists():  # the run's length may be changed while it runs
+                seconds = float((out / "seconds").read_text())
             clock[0], clock[1] = min((time.time() - start) / seconds, 1.0), float(stop.is_set())
             if world > 1:
                 dist.broadcast(clock, 0)
@@ -317,7 +329,7 @@ def train(rank: int, world: int, pools: dict[str, Pool], vae_state: dict, tokeni
         if world > 1:
             average_gradients(optimizer.params, world)
         norm = optimizer.clip(1.0)
-        optimizer.step(plateau(progress, warm=0.015, decay=decay))
+        optimizer.step(plateau(progress, warm=0.0, decay=decay) * min(1.0, (step + 1) / 300))
         optimizer.zero_grad()
         average.update()
         mean = mean * 0.98 + 0.02 * torch.stack((a.detach(), b.detach(), norm.detach()))
@@ -331,9 +343,9 @@ def train(rank: int, world: int, pools: dict[str, Pool], vae_state: dict, tokeni
             print("dit", *row, flush=True)
         if rank == 0 and now - last_probe > probe_every:
             last_probe = now
-            report(probe, average, model, out, log, now, step)
+            report(probe, average, out, log, now, step)
     if rank == 0:
-        report(probe, average, model, out, log, time.time() - start, step, final=True)
+        report(probe, average, out, log, time.time() - start, step, final=True)
         print(f"dit: {step} steps of {sum(sizes) * world} samples in {time.time() - start:.0f} s", flush=True)
     latents.stop.set()
     latents.thread.join(5)
@@ -342,12 +354,14 @@ def train(rank: int, world: int, pools: dict[str, Pool], vae_state: dict, tokeni
         dist.destroy_process_group()
 
 
-def report(probe: Probe, average: Average, model: Model, out: Path, log, now: float, step: int, final: bool = False) -> None:
-    save(model, average, out, "dit")
+def report(probe: Probe, average: Average, out: Path, log, now: float, step: int, final: bool = False) -> None:
+    save(average, out, "dit")
     began = time.time()
-    average.swap()
-    scores = probe.run(out, "final" if final else f"{now:05.0f}")
-    average.swap()
+    try:
+        scores = probe.run(average, out, "final" if final else f"{now:05.0f}")
+    except Exception as e:  # a look at the samples must never cost the run
+        print("probe failed:", repr(e)[:500], flush=True)
+        scores = {}
     log.writerow([f"{now:.1f}", step, "", "", "", "", "", "", " ".join(f"{k.replace(' ', '_')}={v:.4f}" for k, v in scores.items())])
     print(f"dit probe at {now:.0f} s ({time.time() - began:.1f} s):", " ".join(f"{k} {v:.3f}" for k, v in scores.items()), flush=True)
 

@@ -10,6 +10,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from . import config as C
 
@@ -379,11 +380,42 @@ class TextEncoder(nn.Module):
 
 # ---------------------------------------------------------------- DiT
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """[B, S, heads, D] each; mask [B, S] bool over keys."""
-    q, k, v = (t.transpose(1, 2) for t in (q, k, v))
-    bias = None if mask is None else mask[:, None, None, :].expand(-1, 1, q.shape[2], -1)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)
+def plain_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+
+def cudnn_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+
+ATTENTION = plain_attention
+
+
+def choose_attention(device: torch.device) -> str:
+    """cuDNN's kernel with a key bias takes 0.93 ms where the default takes 1.50 (320 x 304 tokens, H200); use it where
+    it compiles and agrees."""
+    global ATTENTION
+    try:
+        q, k, v = (torch.randn(4, 4, 304, 64, device=device, dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
+        bias = torch.zeros(4, 304, device=device, dtype=torch.bfloat16)
+        bias[:, 20:48] = float("-inf")
+        bias = bias[:, None, None].expand(-1, 4, 304, -1)
+        grads = []
+        for fn in (plain_attention, torch.compile(cudnn_attention, dynamic=False)):
+            y = fn(q, k, v, bias)
+            grads.append((y, *torch.autograd.grad(y.float().pow(2).sum(), (q, k, v))))
+        worst = max(((a - b).float().norm() / a.float().norm()).item() for a, b in zip(*grads))
+        if worst < 0.02:
+            ATTENTION = cudnn_attention
+    except Exception as e:  # an older torch or another card: the default serves
+        print("attention: cuDNN refused,", str(e)[:200], flush=True)
+    return ATTENTION.__name__
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    """[B, S, heads, D] each; bias [B, heads, S, S] (expanded) is 0 or -inf by key."""
+    return ATTENTION(*(t.transpose(1, 2) for t in (q, k, v)), bias).transpose(1, 2).flatten(2)
 
 
 class JointAttention(nn.Module):
@@ -403,12 +435,12 @@ class JointAttention(nn.Module):
         q, k, v = F.linear(x, weight, bias).unflatten(-1, (3, self.heads, self.head_dim)).unbind(2)
         return rotate_pairs(norm_q(q), cos, sin), rotate_pairs(norm_k(k), cos, sin), v
 
-    def forward(self, x: Tensor, y: Tensor, rope: tuple, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, y: Tensor, rope: tuple, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         cos_x, sin_x, cos_y, sin_y = rope
         qx, kx, vx = self._project(x, (self.to_q, self.to_k, self.to_v), self.norm_q, self.norm_k, cos_x, sin_x)
         qy, ky, vy = self._project(y, (self.add_q_proj, self.add_k_proj, self.add_v_proj), self.norm_added_q,
                                    self.norm_added_k, cos_y, sin_y)
-        out = attend(torch.cat((qy, qx), 1), torch.cat((ky, kx), 1), torch.cat((vy, vx), 1), mask)
+        out = attend(torch.cat((qy, qx), 1), torch.cat((ky, kx), 1), torch.cat((vy, vx), 1), bias)
         n = y.shape[1]
         return self.to_out[0](out[:, n:]), self.to_add_out(out[:, :n])
 
@@ -437,11 +469,11 @@ class DitBlock(nn.Module):
         self.img_mlp = Mlp(dim)
         self.txt_mlp = Mlp(dim)
 
-    def forward(self, x: Tensor, y: Tensor, temb: Tensor, rope: tuple, mask: Tensor | None):
+    def forward(self, x: Tensor, y: Tensor, temb: Tensor, rope: tuple, bias: Tensor | None):
         sx1, cx1, gx1, sx2, cx2, gx2 = self.img_mod(temb).unsqueeze(1).chunk(6, dim=-1)
         sy1, cy1, gy1, sy2, cy2, gy2 = self.txt_mod(temb).unsqueeze(1).chunk(6, dim=-1)
         a, b = self.attn((layer_norm(x) * (1 + cx1) + sx1).to(x.dtype), (layer_norm(y) * (1 + cy1) + sy1).to(y.dtype),
-                         rope, mask)
+                         rope, bias)
         x = x + gx1 * a
         y = y + gy1 * b
         x = x + gx2 * self.img_mlp((layer_norm(x) * (1 + cx2) + sx2).to(x.dtype))
@@ -500,10 +532,13 @@ class Dit(nn.Module):
         n = y.shape[1]
         rope = (getattr(self, f"cx{images}"), getattr(self, f"sx{images}"),
                 getattr(self, f"cy{images}")[:n], getattr(self, f"sy{images}")[:n])
+        bias = None
         if mask is not None:
             mask = torch.cat((mask, mask.new_ones(x.shape[:2])), dim=1)
+            bias = torch.zeros(mask.shape, dtype=x.dtype, device=x.device).masked_fill(~mask, float("-inf"))
+            bias = bias[:, None, None].expand(-1, self.transformer_blocks[0].attn.heads, mask.shape[1], -1)
         for block in self.transformer_blocks:
-            x, y = block(x, y, temb, rope, mask)
+            x, y = block(x, y, temb, rope, bias)
         scale, shift = self.norm_out.linear(F.silu(temb)).unsqueeze(1).chunk(2, dim=-1)
         x = (layer_norm(x[:, :noise_tokens]) * (1 + scale) + shift).to(x.dtype)
         return self.proj_out(x)

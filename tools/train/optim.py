@@ -20,7 +20,8 @@ def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(steps):
         y = x @ x.mT
-        x = a * x + (b * y + c * y @ y) @ x
+        z = torch.baddbmm(y, y, y, beta=b, alpha=c)
+        x = torch.baddbmm(x, z, x, beta=a)
     return x
 
 
@@ -45,7 +46,6 @@ class Optimizer:
         self.adam = torch.optim.AdamW([{"params": decay, "weight_decay": weight_decay},
                                        {"params": plain, "weight_decay": 0.0}], lr=adam_lr, betas=betas, fused=fused)
         self.lr, self.adam_lr, self.weight_decay, self.momentum = lr, adam_lr, weight_decay, momentum
-        self.newton = torch.compile(orthogonalise, dynamic=False) if fused else orthogonalise
 
     @torch.no_grad()
     def step(self, scale: float) -> None:
@@ -55,7 +55,7 @@ class Optimizer:
             g = torch.stack([p.grad.reshape(momentum.shape[1:]) for p in ps])
             momentum.mul_(self.momentum).add_(g)
             u = g.add_(momentum, alpha=self.momentum)  # Nesterov
-            u = self.newton(u.mT if tall else u)
+            u = orthogonalise(u.mT if tall else u)
             u = (u.mT if tall else u).float()
             lr = self.lr * scale
             if self.weight_decay:

@@ -4,8 +4,8 @@
     python -m tools.train.run --stages vae scorer   some of it; later stages read --work
 
 Stages: tokenizer, vae, scorer, dit, export. Pictures are drawn while the training runs. Checkpoints, logs (CSV) and
-sample sheets go to --work; `export` writes models/. SIGTERM ends a DiT run early with a checkpoint; touching
-`finish` in --work makes it begin its final learning-rate decay at once.
+sample sheets go to --work; `export` writes models/. SIGTERM ends a DiT run early with a checkpoint; a number written to
+the file `seconds` in --work becomes the length of the DiT run, so that its final decay ends when the time does.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def arguments(argv=None):
     p.add_argument("--all", action="store_true")
     p.add_argument("--work", type=Path, default=Path("out/train"))
     p.add_argument("--models", type=Path, default=Path("models"))
-    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument("--device", default="cuda")
     p.add_argument("--gpus", type=int, default=1)
     p.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
     p.add_argument("--vae-minutes", type=float, default=4.5)

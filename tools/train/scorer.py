@@ -190,7 +190,7 @@ def train(pool: Pool, heldout: tuple[Tensor, Tensor], tokenizer_dir: Path, out: 
         right = accuracy(scorer, images, attrs, transform)
         print(f"scorer, {label} held-out pictures:", " ".join(f"{k} {100 * v:.2f}" for k, v in right.items()), flush=True)
         log.writerow([label, step, "", pictures.count, *(f"{v:.4f}" for v in right.values())])
-    torch.save({k: v.half() for k, v in scorer.clip.state_dict().items() if v.is_floating_point()}, out / "scorer.pt")
+    torch.save({k: v.half().cpu() for k, v in scorer.clip.state_dict().items() if v.is_floating_point()}, out / "scorer.pt")
     return scorer
 
 

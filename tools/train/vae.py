@@ -142,7 +142,7 @@ def train(pool: Pool, heldout: Tensor, out: Path, seconds: float, batch: int = 4
     log.writerow([f"{time.time() - start:.1f}", step, "", "", "", pictures.count, f"{quality:.2f}", f"{worst:.2f}", f"{spread:.3f}"])
     print(f"vae: {step} steps, held-out PSNR {quality:.2f} dB, worst {worst:.2f} dB, deviation of a latent sample {spread:.3f}",
           flush=True)
-    torch.save({k: v.half() if v.dim() > 1 else v for k, v in vae.state_dict().items()}, out / "vae.pt")
+    torch.save({k: v.half().cpu() if v.dim() > 1 else v.cpu() for k, v in vae.state_dict().items()}, out / "vae.pt")
     sheet(heldout[:16], y[:16], out / "vae.png")
     return vae
 
