@@ -12,7 +12,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from . import config as C
 from . import nets
-from .dit import Model, Trainer
+from . import templates as T
+from .dit import COMPILED, Model, Random, Trainer
 from .optim import Average, Optimizer
 
 
@@ -67,28 +68,13 @@ def attention(b: int, s: int, room: int) -> None:
             print(f"attention {b}x{s} {name}: {str(e)[:120]}", flush=True)
 
 
-class Random:
-    """Stands in for Latents."""
-
-    count = {"scenes": 1, "edits": 1}
-
-    def batch(self, kind, n, names):
-        from . import templates as T
-
-        size = T.T2I_DROP + C.TEXT_ROOM if kind == "scenes" else T.EDIT_DROP + C.EDIT_ROOM
-        out = {k: torch.randn(n, 16, C.LATENT, C.LATENT, device="cuda", dtype=torch.bfloat16) for k in names if k != "vl"}
-        if "vl" in names:
-            out["vl"] = torch.randint(0, 255, (n, 112, 112, 3), device="cuda", dtype=torch.uint8)
-        return out | dict(ids=torch.randint(0, 2000, (n, size), device="cuda"),
-                          length=torch.randint(30, C.TEXT_ROOM, (n,), device="cuda"))
-
-
 def step(sizes: tuple[int, int], whole: bool) -> None:
     torch._dynamo.reset()
     torch._dynamo.config.recompile_limit = 64
     device = torch.device("cuda")
+    print("attention:", nets.choose_attention(device))
     model = Model(2304).to(device)
-    trainer = Trainer(model, Random(), (torch.zeros(34 + C.TEXT_ROOM).long(), 6), sizes, device, compiled=not whole)
+    trainer = Trainer(model, Random(), (torch.zeros(T.T2I_DROP + C.TEXT_ROOM).long(), 6), sizes, device, () if whole else COMPILED)
     if whole:
         model.dit.compile(dynamic=False)
         model.te.compile(dynamic=False)

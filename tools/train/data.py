@@ -8,6 +8,7 @@ import multiprocessing as mp
 import os
 import random
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,66 +64,87 @@ def attribute_ids(item, names: dict[str, list]) -> list[int]:
 
 @dataclass
 class Pool:
-    """Arrays of one kind of item and, for each drawing process, how many of its own items are done."""
+    """Rings of slots, one block for each drawing process; `size` items are drawn in all.
+
+    A process waits while its block is full, so the memory held does not depend on how much is drawn.
+    """
 
     arrays: dict[str, np.ndarray]
     size: int
-    workers: int
-    done: np.ndarray  # [workers]
+    slots: int  # per process
+    done: np.ndarray  # [workers] items drawn
+    taken: np.ndarray  # [workers] items the trainer has copied out
 
-    def slots(self, worker: int) -> range:
-        """Each process fills a block of its own, so that finished items can be copied in long runs."""
-        return range(worker * self.size // self.workers, (worker + 1) * self.size // self.workers)
+    @property
+    def workers(self) -> int:
+        return len(self.done)
+
+    def share(self, worker: int) -> int:
+        return (worker + 1) * self.size // self.workers - worker * self.size // self.workers
+
+    def slot(self, worker: int) -> int | None:
+        """Where this process may draw its next item; None while its block is full."""
+        done = int(self.done[worker])
+        return worker * self.slots + done % self.slots if done - self.taken[worker] < self.slots else None
+
+
+def make_pool(fields: dict[str, tuple[tuple[int, ...], type]], size: int, workers: int, slots: int) -> Pool:
+    arrays = {k: shared((workers * slots, *shape), dtype) for k, (shape, dtype) in fields.items()}
+    return Pool(arrays, size, slots, shared((workers,), np.int64), shared((workers,), np.int64))
 
 
 class Feed:
-    """Follows a pool: hands over what has been drawn since the last call, a bounded amount at a time."""
+    """Follows a pool (or the blocks of it that belong to one rank): copies finished items out."""
 
     def __init__(self, pool: Pool, rank: int = 0, world: int = 1):
         self.pool = pool
         self.mine = range(rank, pool.workers, world)
-        self.taken = dict.fromkeys(self.mine, 0)
-        self.capacity = sum(len(pool.slots(w)) for w in self.mine)
+        self.capacity = sum(pool.share(w) for w in self.mine)
 
-    def fresh(self, limit: int) -> list[tuple[int, int]]:
-        """Runs [a, b) of finished items, at most `limit` items in all."""
-        runs = []
-        for w in self.mine:
-            count = min(int(self.pool.done[w]) - self.taken[w], limit)
-            if count > 0:
-                a = self.pool.slots(w).start + self.taken[w]
-                runs.append((a, a + count))
-                self.taken[w] += count
-                limit -= count
-        return runs
+    def available(self) -> int:
+        return int(sum(self.pool.done[w] - self.pool.taken[w] for w in self.mine))
+
+    def take(self, out: dict[str, np.ndarray], count: int) -> None:
+        """Copy exactly `count` items into the leading places of `out`; that many must be available."""
+        at = 0
+        for w in sorted(self.mine, key=lambda w: self.pool.taken[w] - self.pool.done[w]):  # fullest block first
+            while at < count and self.pool.taken[w] < self.pool.done[w]:
+                first = int(self.pool.taken[w]) % self.pool.slots
+                n = min(count - at, int(self.pool.done[w] - self.pool.taken[w]), self.pool.slots - first)
+                for k, v in self.pool.arrays.items():
+                    out[k][at:at + n] = v[w * self.pool.slots + first:w * self.pool.slots + first + n]
+                self.pool.taken[w] += n
+                at += n
+        assert at == count
 
 
-def picture_pool(size: int, workers: int) -> Pool:
+def picture_pool(size: int, workers: int, readers: int) -> list[Pool]:
+    """One pool for each reader: the trainers of a stage do not wait for each other."""
     names = attribute_names()
-    return Pool({"image": shared((size, C.SIZE, C.SIZE, 3), np.uint8), "attrs": shared((size, len(names)), np.int16)},
-                size, workers, shared((workers,), np.int64))
+    return [make_pool({"image": ((C.SIZE, C.SIZE, 3), np.uint8), "attrs": ((len(names),), np.int16)}, size, workers, 256)
+            for _ in range(readers)]
 
 
 def scene_pool(size: int, workers: int) -> Pool:
     from . import templates as T
 
-    return Pool({
-        "image": shared((size, C.SIZE, C.SIZE, 3), np.uint8),
-        "ids": shared((size, PHRASINGS, T.T2I_DROP + C.TEXT_ROOM), np.int16),
-        "length": shared((size, PHRASINGS), np.int16),
-    }, size, workers, shared((workers,), np.int64))
+    return make_pool({
+        "image": ((C.SIZE, C.SIZE, 3), np.uint8),
+        "ids": ((PHRASINGS, T.T2I_DROP + C.TEXT_ROOM), np.int16),
+        "length": ((PHRASINGS,), np.int16),
+    }, size, workers, 512)
 
 
 def edit_pool(size: int, workers: int) -> Pool:
     from . import templates as T
 
-    return Pool({
-        "before": shared((size, C.SIZE, C.SIZE, 3), np.uint8),
-        "after": shared((size, C.SIZE, C.SIZE, 3), np.uint8),
-        "vl": shared((size, C.VL_SIZE, C.VL_SIZE, 3), np.uint8),
-        "ids": shared((size, PHRASINGS, T.EDIT_DROP + C.EDIT_ROOM), np.int16),
-        "length": shared((size, PHRASINGS), np.int16),
-    }, size, workers, shared((workers,), np.int64))
+    return make_pool({
+        "before": ((C.SIZE, C.SIZE, 3), np.uint8),
+        "after": ((C.SIZE, C.SIZE, 3), np.uint8),
+        "vl": ((C.VL_SIZE, C.VL_SIZE, 3), np.uint8),
+        "ids": ((PHRASINGS, T.EDIT_DROP + C.EDIT_ROOM), np.int16),
+        "length": ((PHRASINGS,), np.int16),
+    }, size, workers, 512)
 
 
 def _phrase(make, lay, tries: int = 20):
@@ -138,7 +160,7 @@ def _phrase(make, lay, tries: int = 20):
 class Draw:
     """One drawing process: fills its slots of the pools turn by turn, in proportion to their sizes."""
 
-    def __init__(self, pools: dict[str, Pool], worker: int, seed: int):
+    def __init__(self, pools: dict[str, list[Pool]], worker: int, seed: int):
         from tools import world
         from .prompts import Prompts
 
@@ -148,15 +170,28 @@ class Draw:
         self.prompts = Prompts(TOKENIZER) if {"scenes", "edits"} & set(pools) else None
 
     def run(self) -> None:
-        order = {k: list(p.slots(self.worker)) for k, p in self.pools.items()}
-        most = max(len(s) for s in order.values())
-        for i in range(most):
-            for kind, slots in order.items():
-                # spread the shorter list evenly over the longer one
-                a, b = i * len(slots) // most, (i + 1) * len(slots) // most
-                for slot in slots[a:b]:
-                    getattr(self, kind)(self.pools[kind].arrays, slot)
-                    self.pools[kind].done[self.worker] += 1
+        """Turn by turn, keeping the pools at the same share of what is to be drawn; a full one is passed over."""
+        while True:
+            open_ = [k for k, p in self.pools.items() if p[0].done[self.worker] < p[0].share(self.worker)]
+            if not open_:
+                return
+            open_.sort(key=lambda k: self.pools[k][0].done[self.worker] / self.pools[k][0].share(self.worker))
+            for kind in open_:
+                slots = [p.slot(self.worker) for p in self.pools[kind]]
+                if all(s is not None for s in slots):
+                    self.place(kind, slots)
+                    break
+            else:
+                time.sleep(0.01)
+
+    def place(self, kind: str, slots: list[int]) -> None:
+        first = self.pools[kind][0]
+        getattr(self, kind)(first.arrays, slots[0])
+        for pool, slot in zip(self.pools[kind][1:], slots[1:]):
+            for k, v in first.arrays.items():
+                pool.arrays[k][slot] = v[slots[0]]
+        for pool in self.pools[kind]:
+            pool.done[self.worker] += 1
 
     def pictures(self, out: dict[str, np.ndarray], slot: int) -> None:
         w, rng = self.world, self.rng
@@ -189,11 +224,11 @@ class Draw:
 def _entry(pools, worker, seed):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(5)
+    os.nice(15)
     Draw(pools, worker, seed).run()
 
 
-def start(pools: dict[str, Pool], workers: int, seed: int) -> list[mp.Process]:
+def start(pools: dict[str, list[Pool]], workers: int, seed: int) -> list[mp.Process]:
     """Fork the drawing processes; call before CUDA is touched."""
     context = mp.get_context("fork")
     processes = [context.Process(target=_entry, args=(pools, w, seed), daemon=True) for w in range(workers)]

@@ -2,12 +2,14 @@
 
 import csv
 import math
+import multiprocessing as mp
 import os
 import signal
 import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -15,7 +17,8 @@ from torch import Tensor, nn
 
 from . import config as C
 from . import nets
-from .data import PHRASINGS, Feed, Pool
+from . import templates as T
+from .data import PHRASINGS, Feed, Pool, shared
 from .optim import Average, Optimizer, plateau
 from .vae import to_float, to_pixels
 
@@ -85,47 +88,62 @@ def velocity_loss(v: Tensor, target: Tensor, sigma: Tensor) -> Tensor:
 
 
 class Latents:
-    """Encoded pictures on the device; a thread follows the drawing processes and encodes what they finish."""
+    """Encoded pictures on the device. The trainer calls `pump` between its steps: a thread of its own would fight it
+    for the interpreter and, through unpinned copies, for the driver (measured: three times slower steps)."""
+
+    CHUNK = 64  # pictures encoded at once
 
     def __init__(self, pools: dict[str, Pool], vae: nets.Vae, device: torch.device, rank: int, world: int):
-        self.vae, self.device = vae, device
+        self.device, cuda = device, device.type == "cuda"
+        self.encode = torch.compile(vae.encode, dynamic=False) if cuda else vae.encode
         self.feeds = {k: Feed(p, rank, world) for k, p in pools.items()}
         self.count = dict.fromkeys(pools, 0)
-        self.store = {k: {} for k in pools}
+        self.store, self.stages, self.turn = {}, {}, 0
         for k, feed in self.feeds.items():
+            items = self.items(k)
+            self.store[k] = {}
+            self.stages[k] = [({n: torch.empty((items, *v.shape[1:]), dtype=torch.from_numpy(v[:1]).dtype, pin_memory=cuda)
+                                for n, v in pools[k].arrays.items()}, torch.cuda.Event() if cuda else None) for _ in range(4)]
             for name, v in pools[k].arrays.items():
                 encoded = name in ("image", "before", "after")
                 shape = (C.DIT["out_channels"], C.LATENT, C.LATENT) if encoded else v.shape[1:]
                 dtype = torch.bfloat16 if encoded else torch.from_numpy(v[:1]).dtype
                 self.store[k][name] = torch.empty((feed.capacity, *shape), dtype=dtype, device=device)
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self._follow, daemon=True)
-        self.thread.start()
+
+    def items(self, kind: str) -> int:
+        return self.CHUNK if kind == "scenes" else self.CHUNK // 2
 
     @torch.no_grad()
-    def _follow(self) -> None:
-        stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
-        with torch.cuda.stream(stream):
-            while not self.stop.is_set():
-                idle = True
-                for kind, feed in self.feeds.items():
-                    for a, b in feed.fresh(256):
-                        idle = False
-                        at = self.count[kind]
-                        for name, v in feed.pool.arrays.items():
-                            part = torch.from_numpy(v[a:b]).to(self.device)
-                            if name in ("image", "before", "after"):
-                                part = torch.cat([self.vae.encode(to_float(p)) for p in part.split(64)]).bfloat16()
-                            self.store[kind][name][at:at + b - a] = part
-                        if stream:
-                            stream.synchronize()
-                        self.count[kind] = at + b - a
-                if idle:
-                    time.sleep(0.05)
+    def pump(self) -> bool:
+        """Encode one chunk of each kind if it has been drawn."""
+        any_ = False
+        for kind, feed in self.feeds.items():
+            n, at = self.items(kind), self.count[kind]
+            if at + n > feed.capacity or feed.available() < n:
+                continue
+            any_ = True
+            self.turn += 1
+            stage, event = self.stages[kind][self.turn % 4]
+            if event:
+                event.synchronize()
+            feed.take({k: v.numpy() for k, v in stage.items()}, n)
+            here = {k: v.to(self.device, non_blocking=True) for k, v in stage.items()}
+            if event:
+                event.record()
+            pictures = [k for k in here if k in ("image", "before", "after")]
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+                latents = self.encode(to_float(torch.cat([here[k] for k in pictures])))
+            for k, z in zip(pictures, latents.chunk(len(pictures))):
+                here[k] = z
+            for k, v in here.items():
+                self.store[kind][k][at:at + n] = v
+            self.count[kind] = at + n
+        return any_
 
-    def wait(self, kind: str, count: int) -> None:
-        while self.count[kind] < min(count, self.feeds[kind].capacity):
-            time.sleep(0.1)
+    def wait(self, scenes: int, edits: int) -> None:
+        while any(self.count[k] < min(n, self.feeds[k].capacity - self.items(k)) for k, n in (("scenes", scenes), ("edits", edits))):
+            if not self.pump():
+                time.sleep(0.01)
 
     def batch(self, kind: str, n: int, names: list[str]) -> dict[str, Tensor]:
         index = torch.randint(self.count[kind], (n,), device=self.device)
@@ -136,16 +154,62 @@ class Latents:
         return out
 
 
+COMPILED = ("dit", "text", "vision")
+
+
+class Random:
+    """Stands in for Latents where only shapes matter."""
+
+    def batch(self, kind: str, n: int, names: list[str]) -> dict[str, Tensor]:
+        size = T.T2I_DROP + C.TEXT_ROOM if kind == "scenes" else T.EDIT_DROP + C.EDIT_ROOM
+        out = {k: torch.randn(n, C.DIT["out_channels"], C.LATENT, C.LATENT, device="cuda", dtype=torch.bfloat16) for k in names}
+        if "vl" in names:
+            out["vl"] = torch.randint(0, 255, (n, C.VL_SIZE, C.VL_SIZE, 3), device="cuda", dtype=torch.uint8)
+        return out | dict(ids=torch.randint(0, 2000, (n, size), device="cuda"),
+                          length=torch.randint(30, C.TEXT_ROOM, (n,), device="cuda"))
+
+
+def _warm(index: int, part: str, task: str, vocab: int, sizes: tuple[int, int], done: np.ndarray) -> None:
+    try:
+        C.DIT["num_layers"] = C.TEXT["num_hidden_layers"] = C.VISION["depth"] = 1
+        torch._dynamo.config.recompile_limit = 64
+        torch.backends.cuda.matmul.allow_tf32 = True
+        device = torch.device("cuda", 0)
+        torch.cuda.set_device(device)
+        nets.choose_attention(device)
+        blank = torch.zeros(T.T2I_DROP + C.TEXT_ROOM).long(), 6
+        trainer = Trainer(Model(vocab).to(device), Random(), blank, sizes, device, (part,))
+        with torch.autocast("cuda", torch.bfloat16):
+            loss = getattr(trainer, task)()
+        loss.backward()
+        torch.cuda.synchronize()
+        done[index] = 1
+    finally:
+        done[index] = done[index] or -1
+
+
+def warm(vocab: int, sizes: tuple[int, int]) -> np.ndarray:
+    """Compile the kinds of layers in processes of their own, side by side; the trainer then finds them in the cache on
+    disk. Returns flags that turn non-zero as they finish. Call before CUDA is touched."""
+    cases = [("dit", "generation_loss"), ("dit", "editing_loss"), ("text", "generation_loss"), ("text", "editing_loss"),
+             ("vision", "editing_loss")]
+    done = shared((len(cases),), np.int64)
+    for i, (part, task) in enumerate(cases):
+        mp.get_context("fork").Process(target=_warm, args=(i, part, task, vocab, sizes, done), daemon=True).start()
+    return done
+
+
 class Trainer:
     def __init__(self, model: Model, latents: Latents, blank: tuple[Tensor, int], sizes: tuple[int, int],
-                 device: torch.device, compiled: bool):
+                 device: torch.device, compiled: tuple[str, ...] = ()):
         self.model, self.latents, self.sizes, self.device = model, latents, sizes, device
         self.blank_ids, self.blank_length = blank[0].to(device), blank[1]
         self.levels = nets.schedule()[:-1].to(device)
-        if compiled:
-            for block in self.model.dit.transformer_blocks:
-                block.compile(dynamic=False)
-            for layer in (*self.model.te.model.language_model.layers, *self.model.te.model.visual.blocks):
+        # Layer by layer: one compilation serves all layers of a kind.
+        parts = {"dit": model.dit.transformer_blocks, "text": model.te.model.language_model.layers,
+                 "vision": model.te.model.visual.blocks}
+        for part in compiled:
+            for layer in parts[part]:
                 layer.compile(dynamic=False)
 
     def _noised(self, clean: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
@@ -197,7 +261,6 @@ class Probe:
     """Samples held-out prompts and edits while training and reads them with the scorer."""
 
     def __init__(self, vae: nets.Vae, tokenizer: Path, scorer_dir: Path | None, device: torch.device, count: int):
-        import numpy as np
         from PIL import Image
         from tools import world
         from tools.evaluate import lists
@@ -267,7 +330,7 @@ class Probe:
 def train(rank: int, world: int, pools: dict[str, Pool], vae_state: dict, tokenizer: Path, scorer_dir: Path | None, out: Path,
           seconds: float, sizes: tuple[int, int], device: str = "cuda", lr: float = 2e-3, adam_lr: float = 1e-3,
           resume: Path | None = None, decay: float = 0.4, probe_count: int = 200, probe_every: float = 150.0,
-          max_steps: int = 10 ** 9) -> None:
+          max_steps: int = 10 ** 9, warmed: np.ndarray | None = None) -> None:
     cuda = device == "cuda"
     if world > 1:
         os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
@@ -290,7 +353,7 @@ def train(rank: int, world: int, pools: dict[str, Pool], vae_state: dict, tokeni
     from .prompts import Prompts
 
     ids, length = Prompts(tokenizer).t2i(" ")
-    trainer = Trainer(model, latents, (torch.from_numpy(ids).long(), length), sizes, dev, compiled=cuda)
+    trainer = Trainer(model, latents, (torch.from_numpy(ids).long(), length), sizes, dev, COMPILED if cuda else ())
     optimizer = Optimizer(model, lr=lr, adam_lr=adam_lr, weight_decay=0.02)
     average = Average(model, 0.999)
     torch.manual_seed(100 + rank + (1000 if resume else 0))
@@ -301,8 +364,11 @@ def train(rank: int, world: int, pools: dict[str, Pool], vae_state: dict, tokeni
         probe = Probe(vae, tokenizer, scorer_dir, dev, probe_count)
         log = csv.writer(open(out / "dit.csv", "w", buffering=1))
         log.writerow(["seconds", "step", "samples", "generation_loss", "editing_loss", "gradient_norm", "scenes", "edits", "scores"])
-    latents.wait("scenes", 4 * sizes[0])
-    latents.wait("edits", 4 * sizes[1])
+    while warmed is not None and not warmed.all() and time.time() - begin < 90:
+        if not latents.pump():
+            time.sleep(0.02)
+    print(f"dit: kernels {warmed} after {time.time() - begin:.1f} s", flush=True)
+    latents.wait(8 * sizes[0], 8 * sizes[1])
     print(f"dit: rank {rank} ready after {time.time() - begin:.1f} s, {latents.count}, attention {attention}", flush=True)
     clock = torch.zeros(2, device=dev)  # progress, stop
     step, last_log, last_probe, mean = 0, 0.0, 0.0, torch.zeros(3, device=dev)
@@ -332,6 +398,7 @@ def train(rank: int, world: int, pools: dict[str, Pool], vae_state: dict, tokeni
         optimizer.step(plateau(progress, warm=0.0, decay=decay) * min(1.0, (step + 1) / 300))
         optimizer.zero_grad()
         average.update()
+        latents.pump()
         mean = mean * 0.98 + 0.02 * torch.stack((a.detach(), b.detach(), norm.detach()))
         step += 1
         now = time.time() - start
@@ -347,8 +414,6 @@ def train(rank: int, world: int, pools: dict[str, Pool], vae_state: dict, tokeni
     if rank == 0:
         report(probe, average, out, log, time.time() - start, step, final=True)
         print(f"dit: {step} steps of {sum(sizes) * world} samples in {time.time() - start:.0f} s", flush=True)
-    latents.stop.set()
-    latents.thread.join(5)
     if world > 1:
         dist.barrier()
         dist.destroy_process_group()

@@ -41,11 +41,11 @@ def arguments(argv=None):
     p.add_argument("--scorer-minutes", type=float, default=4.5)
     p.add_argument("--dit-minutes", type=float, default=18.0)
     p.add_argument("--pictures", type=int, default=60000, help="drawn for the vae and the scorer")
-    p.add_argument("--scenes", type=int, default=110000, help="drawn for the dit")
-    p.add_argument("--edits", type=int, default=70000, help="pairs drawn for the dit")
+    p.add_argument("--scenes", type=int, default=160000, help="drawn for the dit")
+    p.add_argument("--edits", type=int, default=100000, help="pairs drawn for the dit")
     p.add_argument("--vae-batch", type=int, default=48)
     p.add_argument("--scorer-batch", type=int, default=512)
-    p.add_argument("--batch", type=int, nargs=2, default=(320, 192), metavar=("GENERATE", "EDIT"), help="per GPU")
+    p.add_argument("--batch", type=int, nargs=2, default=(256, 160), metavar=("GENERATE", "EDIT"), help="per GPU")
     p.add_argument("--lr", type=float, default=2e-3)
     p.add_argument("--adam-lr", type=float, default=1e-3)
     p.add_argument("--decay", type=float, default=0.4, help="last share of the DiT's time in which the rate falls to zero")
@@ -95,15 +95,16 @@ def pictures_stages(a, tokenizer: Path) -> None:
     images = torch.from_numpy(np.stack([d[0] for d in drawn]))
     attrs = torch.tensor([d[1] for d in drawn])
     print(f"drew {a.heldout} held-out pictures in {time.time() - began:.1f} s", flush=True)
-    pool = data.picture_pool(a.pictures, a.workers)
-    drawing = data.start({"pictures": pool}, a.workers, SEED)
+    stages = [s for s in ("vae", "scorer") if s in a.stages]
+    pools = dict(zip(stages, data.picture_pool(a.pictures, a.workers, len(stages))))
+    drawing = data.start({"pictures": list(pools.values())}, a.workers, SEED)
     jobs = []
-    if "vae" in a.stages:
+    if "vae" in stages:
         from . import vae
 
-        jobs.append(fork(vae.train, pool, images[:256], a.work, a.vae_minutes * 60, a.vae_batch, a.device))
-    if "scorer" in a.stages:
-        jobs.append(fork(run_scorer, a, pool, images, attrs, tokenizer))
+        jobs.append(fork(vae.train, pools["vae"], images[:256], a.work, a.vae_minutes * 60, a.vae_batch, a.device))
+    if "scorer" in stages:
+        jobs.append(fork(run_scorer, a, pools["scorer"], images, attrs, tokenizer))
     join(jobs)
     for p in drawing:
         p.kill()
@@ -121,10 +122,11 @@ def dit_stage(a, tokenizer: Path) -> None:
     from . import dit
 
     pools = {"scenes": data.scene_pool(a.scenes, a.workers), "edits": data.edit_pool(a.edits, a.workers)}
-    drawing = data.start(pools, a.workers, SEED + int(time.time()) if a.resume else SEED)
+    drawing = data.start({k: [p] for k, p in pools.items()}, a.workers, SEED + int(time.time()) if a.resume else SEED)
+    warmed = dit.warm(C.vocab_size(tokenizer), tuple(a.batch)) if a.device == "cuda" else None
     vae_state = torch.load(a.work / "vae.pt", map_location="cpu")
     jobs = [fork(dit.train, rank, a.gpus, pools, vae_state, tokenizer, a.work / "inkling-scorer", a.work, a.dit_minutes * 60,
-                 tuple(a.batch), a.device, a.lr, a.adam_lr, a.resume, a.decay, a.probe, a.probe_every, a.max_steps)
+                 tuple(a.batch), a.device, a.lr, a.adam_lr, a.resume, a.decay, a.probe, a.probe_every, a.max_steps, warmed)
             for rank in range(a.gpus)]
     join(jobs)
     for p in drawing:

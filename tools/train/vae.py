@@ -4,6 +4,7 @@ import csv
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,22 +22,27 @@ COARSE = 0.25  # share of steps that also ask a half-size latent to decode to a 
 class Pictures:
     """uint8 pictures (and their attributes) on the device, growing while they are being drawn."""
 
-    def __init__(self, pool: Pool, device: torch.device, rank: int = 0, world: int = 1):
-        self.feed, self.pool, self.count = Feed(pool, rank, world), pool, 0
+    CHUNK = 256
+
+    def __init__(self, pool: Pool, device: torch.device):
+        self.feed, self.pool, self.count = Feed(pool), pool, 0
+        self.stage = {k: np.empty((self.CHUNK, *v.shape[1:]), v.dtype) for k, v in pool.arrays.items()}
         self.store = {k: torch.empty((self.feed.capacity, *v.shape[1:]), dtype=torch.from_numpy(v[:1]).dtype, device=device)
                       for k, v in pool.arrays.items()}
 
-    def refresh(self, limit: int = 512) -> int:
-        for a, b in self.feed.fresh(limit):
-            for k, v in self.pool.arrays.items():
-                self.store[k][self.count:self.count + b - a] = torch.from_numpy(v[a:b]).to(self.store[k].device)
-            self.count += b - a
+    def refresh(self) -> int:
+        n = min(self.feed.available(), self.CHUNK, self.feed.capacity - self.count)
+        if n:
+            self.feed.take(self.stage, n)
+            for k, v in self.stage.items():
+                self.store[k][self.count:self.count + n] = torch.from_numpy(v[:n]).to(self.store[k].device)
+            self.count += n
         return self.count
 
     def wait(self, count: int) -> None:
         while self.count < min(count, self.feed.capacity):
-            self.refresh(4096)
-            time.sleep(0.1)
+            self.refresh()
+            time.sleep(0.01)
 
 
 def to_float(pixels: Tensor) -> Tensor:
