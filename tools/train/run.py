@@ -1,6 +1,6 @@
 """Trains the shipped models from nothing.
 
-    python -m tools.train.run --all                 everything, about 40 minutes on one H200
+    python -m tools.train.run --all                 everything, about 25 minutes on one H200
     python -m tools.train.run --stages vae scorer   some of it; later stages read --work
 
 Stages: tokenizer, vae, scorer, dit, export. Pictures are drawn while the training runs. Checkpoints, logs (CSV) and
@@ -36,10 +36,10 @@ def arguments(argv=None):
     p.add_argument("--models", type=Path, default=Path("models"))
     p.add_argument("--device", default="cuda")
     p.add_argument("--gpus", type=int, default=1)
-    p.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
-    p.add_argument("--vae-minutes", type=float, default=4.5)
-    p.add_argument("--scorer-minutes", type=float, default=4.5)
-    p.add_argument("--dit-minutes", type=float, default=18.0)
+    p.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 3))
+    p.add_argument("--vae-minutes", type=float, default=4.7)
+    p.add_argument("--scorer-minutes", type=float, default=3.3)
+    p.add_argument("--dit-minutes", type=float, default=15.0)
     p.add_argument("--pictures", type=int, default=60000, help="drawn for the vae and the scorer")
     p.add_argument("--scenes", type=int, default=160000, help="drawn for the dit")
     p.add_argument("--edits", type=int, default=100000, help="pairs drawn for the dit")
@@ -51,7 +51,7 @@ def arguments(argv=None):
     p.add_argument("--decay", type=float, default=0.4, help="last share of the DiT's time in which the rate falls to zero")
     p.add_argument("--resume", type=Path, help="folder with dit.*.pt to start from")
     p.add_argument("--probe", type=int, default=200, help="held-out prompts and edits sampled at each checkpoint")
-    p.add_argument("--probe-every", type=float, default=150.0)
+    p.add_argument("--probe-every", type=float, default=290.0)
     p.add_argument("--max-steps", type=int, default=10 ** 9)
     p.add_argument("--heldout", type=int, default=1024, help="held-out pictures for the vae and the scorer")
     a = p.parse_args(argv)
