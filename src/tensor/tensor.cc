@@ -153,6 +153,7 @@ Tensor host_tensor(const Shape& shape, const std::vector<float>& values) {
 
 Tensor to_f32(const Tensor& tensor) {
   if (tensor.dtype() == DType::f32) return tensor;
+  if (tensor.raw() == nullptr) throw RuntimeError("to_f32: tensor {} has no data on the host", tensor.shape().str());
   Tensor result = host_tensor(tensor.shape());
   float* out = result.data<float>();
   const int64_t n = tensor.elements();

@@ -91,8 +91,8 @@ class Reader : public nlohmann::json_sax<nlohmann::json> {
   }
   bool string(string_t& value) override {
     if (place() == Place::merges) out_.merges.push_back(split_merge(value));
-    if (place() == Place::merge_pair) pair_.push_back(std::move(value));
-    if (place() == Place::added_token && key_ == "content") added_content_ = std::move(value);
+    if (place() == Place::merge_pair) pair_.push_back(value);
+    if (place() == Place::added_token && key_ == "content") added_content_ = value;
     if (place() == Place::model && key_ == "type" && value != "BPE")
       throw ModelError("model type {} is not BPE", value);
     if (place() == Place::pretokenizer && key_ == "Regex" && value != kPretokenizerPattern) {
