@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fails when a file under src/ includes a header of a folder above its own on the ladder.
 
-The ladder of docs/architecture: a folder may include itself and the folders listed for it here.
+The ladder of CONTRIBUTING.md: a folder may include itself and the folders listed for it here.
 """
 import pathlib
 import re
