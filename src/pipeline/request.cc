@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "formats/utf8.h"
 #include "pipeline/options.h"
 
 namespace inkling {
@@ -10,30 +11,6 @@ namespace inkling {
 namespace {
 
 constexpr size_t kMaxPromptBytes = 64 * 1024;
-
-// Well-formed UTF-8 (no overlong forms, no surrogates, at most U+10FFFF).
-bool is_utf8(std::string_view s) {
-  for (size_t i = 0; i < s.size();) {
-    const auto c = static_cast<unsigned char>(s[i]);
-    const int extra = c < 0x80                ? 0
-                      : c >= 0xC2 && c < 0xE0 ? 1
-                      : (c & 0xF0) == 0xE0    ? 2
-                      : c >= 0xF0 && c < 0xF5 ? 3
-                                              : -1;
-    if (extra < 0 || i + extra >= s.size() + (extra == 0)) return false;
-    uint32_t code = extra == 0 ? c : c & (0x3F >> extra);
-    for (int k = 1; k <= extra; ++k) {
-      const auto t = static_cast<unsigned char>(s[i + k]);
-      if ((t & 0xC0) != 0x80) return false;
-      code = code << 6 | (t & 0x3F);
-    }
-    if ((extra == 2 && code < 0x800) || (extra == 3 && code < 0x10000) || code > 0x10FFFF ||
-        (code >= 0xD800 && code < 0xE000))
-      return false;
-    i += extra + 1;
-  }
-  return true;
-}
 
 std::string checked_text(const OptionValues& options, std::string_view name) {
   std::string text = options.text(name);

@@ -1,6 +1,7 @@
 #include "pipeline/style.h"
 
 #include "base/error.h"
+#include "text/unicode.h"
 
 namespace inkling {
 
@@ -11,12 +12,9 @@ constexpr std::string_view kKidsEnglish = ", cartoon, colorful, friendly, childr
 }  // namespace
 
 bool is_chinese(std::string_view utf8) {
-  // U+4E00..U+9FFF are the three-byte sequences E4 B8 80 .. E9 BF BF.
-  for (size_t i = 0; i + 2 < utf8.size(); ++i) {
-    const auto lead = static_cast<unsigned char>(utf8[i]);
-    const auto second = static_cast<unsigned char>(utf8[i + 1]);
-    if ((lead == 0xE4 && second >= 0xB8 && second <= 0xBF) || (lead >= 0xE5 && lead <= 0xE9 && (second & 0xC0) == 0x80))
-      return true;
+  for (size_t i = 0; i < utf8.size();) {
+    const int32_t c = next_code_point(utf8, i);
+    if (c >= 0x4E00 && c <= 0x9FFF) return true;
   }
   return false;
 }

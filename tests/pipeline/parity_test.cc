@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "support/goldens.h"
 #include "pipeline/engine.h"
+#include "support/goldens.h"
 
 namespace inkling {
 namespace {
