@@ -67,6 +67,7 @@ void add_options(CLI::App& app, unsigned scope, Typed& typed) {
       option->type_name(o.kind == Option::Kind::integer ? "N" : o.kind == Option::Kind::real ? "X" : "TEXT");
       option->expected(1)->multi_option_policy(o.repeats ? CLI::MultiOptionPolicy::TakeAll
                                                          : CLI::MultiOptionPolicy::TakeLast);
+      if (!o.repeats) option->allow_extra_args(false);  // else it eats positional arguments
     }
     option->envname(o.environment_name());
   }
