@@ -19,7 +19,8 @@ LADDER = {
     "diffusion": ["base", "tensor", "ops", "models"],
     "memory": ["base", "tensor", "ops", "backends/plan", "models"],
     "pipeline": ["base", "tensor", "formats", "text", "ops", "backends/cpu", "backends/plan", "models", "diffusion", "memory"],
-    "cli": ["base", "tensor", "formats", "text", "ops", "models", "diffusion", "memory", "pipeline"],
+    "compress": ["base", "tensor", "formats", "text", "ops", "backends/cpu", "backends/plan", "models", "diffusion", "memory", "pipeline"],
+    "cli": ["base", "tensor", "formats", "text", "ops", "models", "diffusion", "memory", "pipeline", "compress"],
 }
 
 

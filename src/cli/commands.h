@@ -11,7 +11,8 @@ namespace inkling::cli {
 
 struct CommandLine {
   OptionValues options;
-  std::string argument;  // the positional one: FILE of inspect, DIR of synth
+  std::string argument;         // the positional one: FILE of inspect, DIR of synth, IN of quantize
+  std::string second_argument;  // OUT of quantize
   const CancelToken* cancel = nullptr;
 };
 
@@ -20,5 +21,6 @@ int run_edit(const CommandLine& line);
 int run_inspect(const CommandLine& line);
 int run_plan(const CommandLine& line);
 int run_synth(const CommandLine& line);
+int run_quantize(const CommandLine& line);
 
 }  // namespace inkling::cli

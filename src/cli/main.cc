@@ -20,6 +20,7 @@ struct Command {
   unsigned scope;
   const char* argument;  // name of the positional argument, or null
   int (*run)(const CommandLine&);
+  const char* second_argument = nullptr;
 };
 
 constexpr Command kCommands[] = {
@@ -27,6 +28,8 @@ constexpr Command kCommands[] = {
     {"edit", "change a picture by an instruction", kEdit, nullptr, run_edit},
     {"inspect", "show what is in a model file, a model folder or a picture", kInspect, "PATH", run_inspect},
     {"plan", "show memory and work of a run without loading a model", kPlan, nullptr, run_plan},
+    {"quantize", "write a model with smaller numbers: IN to OUT, files or folders", kQuantize, "IN", run_quantize,
+     "OUT"},
     {"synth", "write a model of random weights, for benchmarks", kSynth, "DIR", run_synth},
 };
 
@@ -65,6 +68,7 @@ void add_options(CLI::App& app, unsigned scope, Typed& typed) {
       option->type_name(o.kind == Option::Kind::integer ? "N" : o.kind == Option::Kind::real ? "X" : "TEXT");
       option->expected(1)->multi_option_policy(o.repeats ? CLI::MultiOptionPolicy::TakeAll
                                                          : CLI::MultiOptionPolicy::TakeLast);
+      if (!o.repeats) option->allow_extra_args(false);  // else it eats positional arguments
     }
     option->envname(o.environment_name());
   }
@@ -82,6 +86,8 @@ int dispatch(int argc, char** argv) {
     CLI::App* sub = app.add_subcommand(kCommands[c].name, kCommands[c].help);
     add_options(*sub, kCommands[c].scope, typed[c]);
     if (kCommands[c].argument != nullptr) sub->add_option(kCommands[c].argument, line.argument)->required();
+    if (kCommands[c].second_argument != nullptr)
+      sub->add_option(kCommands[c].second_argument, line.second_argument)->required();
     subcommands.push_back(sub);
   }
   try {

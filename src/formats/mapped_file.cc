@@ -42,6 +42,12 @@ class FileMapping final : public ByteSource {
       throw ModelError("{}: the file was cut while it was in use: {} bytes of {} are left", name(), status.st_size,
                        bytes_);
   }
+  void release(int64_t offset, int64_t bytes) const override {
+    // Whole pages inside the range only: the others hold neighbours' bytes too.
+    const int64_t page = ::sysconf(_SC_PAGESIZE), begin = (offset + page - 1) / page * page,
+                  end = (offset + bytes) / page * page;
+    if (begin < end) ::madvise(data_ + begin, static_cast<size_t>(end - begin), MADV_DONTNEED);
+  }
 
  private:
   FileDescriptor fd_;  // kept for check_size()

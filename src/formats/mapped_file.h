@@ -20,6 +20,8 @@ class ByteSource : public Storage {
   // Throws ModelError when the file has become shorter than it was when opened: touching the lost pages would
   // raise SIGBUS. Cheap (one fstat), but no guarantee: the file may still shrink afterwards.
   virtual void check_size() const {}
+  // These bytes are not needed soon: a mapping gives their memory back and reads them again when touched.
+  virtual void release(int64_t, int64_t) const {}
 
  private:
   std::string name_;

@@ -51,6 +51,10 @@ class MappedTensors final : public TensorFile {
     return entry.stored == entry.dtype ? tensor : dequantize(tensor).reshape(entry.shape);
   }
 
+  void release(const TensorEntry& entry) const override {
+    sources_.at(static_cast<size_t>(entry.file))->release(entry.offset, entry.bytes);
+  }
+
  private:
   std::vector<std::shared_ptr<ByteSource>> sources_;  // by TensorEntry::file
 };

@@ -38,6 +38,9 @@ class TensorFile {
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   const TensorEntry* find(const std::string& name) const;  // null when absent
   virtual Tensor load(const TensorEntry& entry) const = 0;
+  // Gives back the memory that reading the entry took, for programs that pass through a file larger than memory.
+  // Tensors from load() stay valid; touching them reads the file again.
+  virtual void release(const TensorEntry&) const {}
 
  protected:
   std::vector<TensorEntry> entries_;

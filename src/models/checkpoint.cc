@@ -15,12 +15,6 @@ struct Layout {
   std::string_view suffix, description;
 };
 constexpr Layout kUnreadable[] = {
-    {".quant_state.bitsandbytes__nf4", "bitsandbytes NF4"},
-    {".quant_state.bitsandbytes__fp4", "bitsandbytes FP4"},
-    {".SCB", "bitsandbytes INT8"},
-    {".comfy_quant", "ComfyUI quantization"},
-    {".scale_weight", "scaled FP8"},
-    {".weight_scale", "scaled FP8 or INT8"},
     {".weight_codebook", "ComfyUI asym_w4a8_int8"},
     {".qweight", "SVDQuant or AWQ"},
     {".wscales", "SVDQuant"},
@@ -46,32 +40,33 @@ std::string hint(Component component, const std::vector<std::string>& names) {
   return "";
 }
 
-CheckpointTensor joined(const std::string& name, const std::string& file, CheckpointTensor t) {
+CheckpointTensor joined(const std::string& name, const std::string& file, const QuantizedLayouts& layouts,
+                        CheckpointTensor t) {
   if (t.parts.size() == 1 && t.join != CanonicalName::Join::time) t.join = CanonicalName::Join::none;
   const TensorEntry& first = *t.parts[0];
-  t.shape = first.shape;
-  t.dtype = first.dtype;
+  t.shape = layouts.shape(first);
+  t.dtype = layouts.dtype(first);
   for (const TensorEntry* part : t.parts) {
     t.bytes += part->bytes;
-    if (part->dtype != first.dtype) t.dtype = DType::f32;  // mixed parts are joined as numbers
+    if (layouts.dtype(*part) != layouts.dtype(first)) t.dtype = DType::f32;  // mixed parts are joined as numbers
   }
   if (t.join == CanonicalName::Join::none) {
     if (t.parts.size() > 1)
       throw ModelError("{}: {} is stored twice, as {} and {}", file, name, t.parts[0]->name, t.parts[1]->name);
     return t;
   }
-  std::vector<int64_t> dims(first.shape.dims().begin(), first.shape.dims().end());
+  std::vector<int64_t> dims(t.shape.dims().begin(), t.shape.dims().end());
   const auto rest = [](const Shape& s) { return std::vector<int64_t>(s.dims().begin() + 1, s.dims().end()); };
   for (const TensorEntry* part : t.parts)
-    if (part->shape.rank() == 0 || rest(part->shape) != rest(first.shape))
-      throw ModelError("{}: {} has shape {}, its sibling {} has {}", file, part->name, part->shape.str(), first.name,
-                       first.shape.str());
+    if (layouts.shape(*part).rank() == 0 || rest(layouts.shape(*part)) != rest(t.shape))
+      throw ModelError("{}: {} has shape {}, its sibling {} has {}", file, part->name, layouts.shape(*part).str(),
+                       first.name, t.shape.str());
   if (t.join == CanonicalName::Join::rows) {
     dims[0] = 0;
-    for (const TensorEntry* part : t.parts) dims[0] += part->shape[0];
+    for (const TensorEntry* part : t.parts) dims[0] += layouts.shape(*part)[0];
   } else {
-    if (first.shape.rank() != 4)
-      throw ModelError("{}: {} has shape {}, expected 4 dimensions", file, first.name, first.shape.str());
+    if (t.shape.rank() != 4)
+      throw ModelError("{}: {} has shape {}, expected 4 dimensions", file, first.name, t.shape.str());
     dims.insert(dims.begin() + 2, static_cast<int64_t>(t.parts.size()));
   }
   t.shape = Shape(dims);
@@ -87,13 +82,15 @@ Checkpoint Checkpoint::open(const std::filesystem::path& path, Component compone
 Checkpoint::Checkpoint(std::shared_ptr<const TensorFile> file, Component component)
     : file_(std::move(file)),
       component_(component),
-      name_(file_->files().empty() ? "checkpoint" : file_->files()[0].string()) {
+      name_(file_->files().empty() ? "checkpoint" : file_->files()[0].string()),
+      layouts_(*file_, name_) {
   const std::vector<std::string> names = names_of(*file_);
   const NameMap map = find_name_map(component, names);
   if (!map) throw ModelError("{}: holds no Qwen-Image {}{}", name_, inkling::name(component), hint(component, names));
   std::map<std::string, std::map<int, const TensorEntry*>> parts;
   std::map<std::string, CanonicalName::Join> joins;
   for (const TensorEntry& e : file_->entries()) {
+    if (layouts_.is_auxiliary(e)) continue;
     const auto canonical = map(e.name);
     if (!canonical) continue;
     auto [at, fresh] = parts[canonical->name].emplace(canonical->part, &e);
@@ -105,7 +102,7 @@ Checkpoint::Checkpoint(std::shared_ptr<const TensorFile> file, Component compone
     CheckpointTensor t;
     t.join = joins[name];
     for (const auto& [part, entry] : ordered) t.parts.push_back(entry);
-    tensors_[name] = joined(name, name_, std::move(t));
+    tensors_[name] = joined(name, name_, layouts_, std::move(t));
   }
   refuse_unreadable_layouts();
 }
@@ -115,8 +112,6 @@ void Checkpoint::refuse_unreadable_layouts() const {
     for (const Layout& layout : kUnreadable)
       if (name.ends_with(layout.suffix))
         throw ModelError("{}: quantized with {} ({}): not readable yet", name_, layout.description, name);
-  if (find("scaled_fp8") != nullptr)
-    throw ModelError("{}: quantized with scaled FP8 (scaled_fp8): not readable yet", name_);
 }
 
 const CheckpointTensor* Checkpoint::find(const std::string& name) const {
@@ -125,11 +120,11 @@ const CheckpointTensor* Checkpoint::find(const std::string& name) const {
 }
 
 Tensor Checkpoint::load(const CheckpointTensor& tensor) const {
-  if (tensor.join == CanonicalName::Join::none) return file_->load(*tensor.parts[0]);
+  if (tensor.join == CanonicalName::Join::none) return layouts_.load(*tensor.parts[0]);
   std::vector<Tensor> parts;
   bool same_type = true;
   for (const TensorEntry* entry : tensor.parts) {
-    parts.push_back(file_->load(*entry));
+    parts.push_back(layouts_.load(*entry));
     same_type = same_type && parts.back().dtype() == parts[0].dtype();
   }
   if (!same_type)

@@ -10,14 +10,15 @@
 
 #include "formats/tensor_file.h"
 #include "models/names.h"
+#include "models/quantized_layouts.h"
 #include "models/qwen_image/config.h"
 
 namespace inkling {
 
 // One tensor as a module sees it: usually one entry of a file, sometimes several joined.
 struct CheckpointTensor {
-  Shape shape;  // as stored, after joining
-  DType dtype = DType::f32;
+  Shape shape;               // as stored, after joining and, for layouts of several tensors, unpacking
+  DType dtype = DType::f32;  // of what load() gives
   int64_t bytes = 0;
   CanonicalName::Join join = CanonicalName::Join::none;
   std::vector<const TensorEntry*> parts;
@@ -45,6 +46,7 @@ class Checkpoint {
   std::shared_ptr<const TensorFile> file_;
   Component component_;
   std::string name_;
+  QuantizedLayouts layouts_;
   std::map<std::string, CheckpointTensor> tensors_;
 };
 

@@ -29,27 +29,6 @@ bool ends_with(const fs::path& path, std::string_view suffix) { return path.file
 
 fs::path if_exists(const fs::path& path) { return fs::exists(path) ? path : fs::path(); }
 
-// The tensor file of a component's folder: an index of shards, else the only file.
-fs::path tensor_file_in(const fs::path& folder) {
-  if (!fs::is_directory(folder)) throw ModelError("{}: is missing", folder.string());
-  for (const char* name : {"diffusion_pytorch_model.safetensors.index.json", "model.safetensors.index.json",
-                           "diffusion_pytorch_model.safetensors", "model.safetensors"})
-    if (fs::exists(folder / name)) return folder / name;
-  std::vector<fs::path> found;
-  bool pickle = false;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    if (ends_with(entry.path(), ".safetensors") || ends_with(entry.path(), ".gguf")) found.push_back(entry.path());
-    pickle =
-        pickle || ends_with(entry.path(), ".bin") || ends_with(entry.path(), ".pt") || ends_with(entry.path(), ".ckpt");
-  }
-  if (found.size() == 1) return found[0];
-  if (found.size() > 1)
-    throw ModelError("{}: holds {} tensor files and no index; keep one, or name it on the command line",
-                     folder.string(), found.size());
-  throw ModelError("{}: holds no .safetensors or .gguf file{}", folder.string(),
-                   pickle ? "; pickle files (.bin, .pt) are not read because loading them can run code" : "");
-}
-
 // A part that the user named: a file, or a folder of the diffusers layout.
 struct Part {
   fs::path file, config;
@@ -140,6 +119,26 @@ ModelFiles find_single_file(const fs::path& path) {
 }
 
 }  // namespace
+
+fs::path tensor_file_in(const fs::path& folder) {
+  if (!fs::is_directory(folder)) throw ModelError("{}: is missing", folder.string());
+  for (const char* name : {"diffusion_pytorch_model.safetensors.index.json", "model.safetensors.index.json",
+                           "diffusion_pytorch_model.safetensors", "model.safetensors"})
+    if (fs::exists(folder / name)) return folder / name;
+  std::vector<fs::path> found;
+  bool pickle = false;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (ends_with(entry.path(), ".safetensors") || ends_with(entry.path(), ".gguf")) found.push_back(entry.path());
+    pickle =
+        pickle || ends_with(entry.path(), ".bin") || ends_with(entry.path(), ".pt") || ends_with(entry.path(), ".ckpt");
+  }
+  if (found.size() == 1) return found[0];
+  if (found.size() > 1)
+    throw ModelError("{}: holds {} tensor files and no index; keep one, or name it on the command line",
+                     folder.string(), found.size());
+  throw ModelError("{}: holds no .safetensors or .gguf file{}", folder.string(),
+                   pickle ? "; pickle files (.bin, .pt) are not read because loading them can run code" : "");
+}
 
 std::string_view name(PipelineKind kind) {
   switch (kind) {

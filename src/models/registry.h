@@ -49,6 +49,9 @@ ModelFiles combine(const SeparateFiles& parts);
 // Throws ModelError naming each part that is missing for this kind and the option that gives it.
 void require_complete(const ModelFiles& files);
 
+// The tensor file of a component's folder: an index of shards, else the only file. Throws ModelError.
+std::filesystem::path tensor_file_in(const std::filesystem::path& folder);
+
 // Configurations: from the config.json where there is one, else inferred from the tensors; switches that the
 // checkpoint itself or the file's name carries are applied.
 DitConfig dit_config(const ModelFiles& files, const Checkpoint& dit);

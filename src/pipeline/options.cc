@@ -61,7 +61,7 @@ constexpr auto kOptions = std::to_array<Option>({
     {"threads", "t", Kind::integer, kDraw, "0", 0, 1024, "", false, "threads; 0 uses every core"},
     {"preview", "", Kind::text, kDraw, "", -kNone, kNone, "", false,
      "folder that receives a preview picture after each step"},
-    {"json", "", Kind::flag, kDraw | kPlan | kInspect, "", -kNone, kNone, "", false,
+    {"json", "", Kind::flag, kDraw | kPlan | kInspect | kQuantize, "", -kNone, kNone, "", false,
      "print the result as JSON on standard output"},
     {"references", "", Kind::integer, kPlan, "0", 0, 3, "", false, "reference pictures to plan for (an edit)"},
     {"prompt-tokens", "", Kind::integer, kPlan, "64", 1, 1024, "", false, "prompt length to plan for"},
@@ -69,6 +69,8 @@ constexpr auto kOptions = std::to_array<Option>({
     {"preset", "", Kind::choice, kSynth, "tiny", -kNone, kNone, "qwen-image|qwen-image-edit-2509|qwen-image-13b|tiny",
      false, "architecture to write"},
     {"dtype", "", Kind::choice, kSynth, "bf16", -kNone, kNone, "bf16|q8_0|q4_0", false, "element type of the matrices"},
+    {"to", "", Kind::choice, kQuantize, "q8_0", -kNone, kNone, "q8_0|q4_0|bf16|f16|fp8", false,
+     "type of the large matrices: q8_0 and q4_0 are written as GGUF, the others as safetensors"},
 });
 
 std::string mapped(std::string_view name, char dash, bool upper) {

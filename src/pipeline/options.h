@@ -20,6 +20,7 @@ enum OptionScope : unsigned {
   kPlan = 1u << 2,
   kSynth = 1u << 3,
   kInspect = 1u << 4,
+  kQuantize = 1u << 5,
   kDraw = kGenerate | kEdit,
 };
 

@@ -49,6 +49,17 @@ expect "webp and jpeg are written" 0 '' bash -c "'$INKLING' generate -p 'a fox' 
 expect "plan needs no weights" 0 'denoise' "$INKLING" plan --model qwen-image -W 512 -H 512
 expect "plan says what is too small" 4 'smallest' "$INKLING" plan --model qwen-image -W 1024 -H 1024 --max-vram 200MiB
 
+# --- quantize
+MODELS=$(cd "$(dirname "$INKLING")/../.." && pwd)/models
+expect "quantizes a model folder" 0 'q8_0 x' "$INKLING" quantize "$MODELS/inkling-tiny" tiny-q8
+expect "the quantized folder draws" 0 '' "$INKLING" generate -p "a red fox" -o fox.png --model tiny-q8
+expect "quantizes one file, report as JSON" 0 '"f8_e4m3"' "$INKLING" quantize --to fp8 "$MODELS/inkling-tiny/transformer" dit.safetensors --json
+expect "the fp8 transformer draws" 0 '' "$INKLING" generate -p "a red fox" -o fox.png --dit dit.safetensors
+expect "quantize does not overwrite" 2 'exists already' "$INKLING" quantize --to fp8 "$MODELS/inkling-tiny/transformer" dit.safetensors
+expect "quantize wants the right ending" 2 'gguf' "$INKLING" quantize "$MODELS/inkling-tiny/transformer" x.safetensors
+expect "quantize knows its types" 2 'q8_0|q4_0' "$INKLING" quantize --to q3 "$MODELS/inkling-tiny" x
+expect "quantize needs a model" 3 'no Qwen-Image' "$INKLING" quantize "$MODELS/inkling-tiny/vae" x.gguf
+
 # --- bad arguments: exit 2, the field is named
 for value in 0 -1 1000000000 1.5 '"512"' nan 99999999999999999999 513; do
   expect "width $value" 2 'width' "$INKLING" generate -p x -o x.png "-W=$value"

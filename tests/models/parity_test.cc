@@ -9,7 +9,6 @@
 #include "backends/cpu/cpu_ops.h"
 #include "base/error.h"
 #include "formats/image.h"
-#include "support/goldens.h"
 #include "models/loader.h"
 #include "models/qwen_image/dit.h"
 #include "models/qwen_image/text_encoder.h"
@@ -17,6 +16,7 @@
 #include "models/qwen_image/vision.h"
 #include "models/reference_inputs.h"
 #include "models/registry.h"
+#include "support/goldens.h"
 
 namespace inkling::testing {
 namespace {
@@ -275,9 +275,6 @@ void Parity::run_vae(const ModelFiles& files) {
 
 // Cases that wait for a reader, and what is said until then.
 const std::map<std::string, std::string> kNotReadable = {
-    {"fp8_scaled", "quantized with scaled FP8"},
-    {"fp8_text_scaled", "quantized with scaled FP8"},
-    {"fp8_new", "quantized with ComfyUI quantization"},
     {"gguf_dit", "has shape"},  // comfy.gguf.orig_shape.<name without the file's prefix>
     {"gguf_dit_mixed", "has shape"},
 };

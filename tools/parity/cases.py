@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 import checkpoints
 import formats
+import quantized
 import tokenizer as tiny_tokenizer
 from trace import BatchTrace, PipelineTrace, Recorder, trace_transformer
 
@@ -397,6 +398,41 @@ def write_fp8(part, style):
     return write
 
 
+def write_quantized(part, style, name="t2i", **options):
+    """One model as a bitsandbytes or ComfyUI int8 file; what lies outside the blocks stays in bf16."""
+
+    def keep(tensor):
+        return part == "transformer" and not tensor.startswith("transformer_blocks.") or "embed_tokens" in tensor
+
+    def write(folder, pipe):
+        model = fresh_component(name, part, 106)
+        state = model.state_dict() if part == "transformer" else formats.text_encoder_state(model)
+        tensors, metadata, values = quantized.state(state, style, keep, **options)
+        path = folder / f"{part}.safetensors"
+        formats.save_state(path, tensors, metadata=metadata)
+        if part == "transformer":
+            replace_state(pipe.transformer, values)
+        else:
+            load_text(pipe.text_encoder, values)
+        return {part: path}
+
+    return write
+
+
+def quantized_tensors(name):
+    """One matrix in each layout, to be dequantised."""
+
+    def run(context):
+        case, recorder = {"name": name, "task": "quantized_tensors"}, Recorder()
+        path = context.folder(case) / "tensors.safetensors"
+        for tensor, values in quantized.mixed_file(path).items():
+            recorder.add(tensor, values)
+        case["file"] = str(path.relative_to(context.root))
+        write_case(context, case, recorder)
+
+    return name, run
+
+
 def write_marked(folder, pipe, name="edit2509"):
     """An Edit-2511 single file, recognised by its marker tensor only: the checkpoint's own config has no flag."""
     model = fresh_component(name, "transformer", 101, torch.bfloat16, zero_cond_t=True)
@@ -559,6 +595,15 @@ CASES = dict(
         with_files("fp8_scaled", write_fp8("transformer", "scaled")),
         with_files("fp8_new", write_fp8("transformer", "new")),
         with_files("fp8_text_scaled", write_fp8("text_encoder", "scaled-input")),
+        with_files("bnb_nf4", write_quantized("transformer", "nf4")),
+        with_files("bnb_nf4_double", write_quantized("transformer", "nf4-double")),
+        with_files("bnb_fp4_double", write_quantized("transformer", "fp4-double")),
+        with_files("bnb_text_nf4", write_quantized("text_encoder", "nf4-double")),
+        with_files("bnb_int8", write_quantized("transformer", "bnb_int8")),
+        with_files("int8_tensorwise", write_quantized("transformer", "int8_tensor")),
+        with_files("int8_text_rows", write_quantized("text_encoder", "int8_row")),
+        with_files("int8_convrot", write_quantized("transformer", "convrot256", metadata_only=True)),
+        quantized_tensors("quantized_tensors"),
         gguf_tensors("gguf_tensors"),
         with_files("gguf_dit_f32", write_gguf_dit(F32)),
         with_files("gguf_dit_q8_0", write_gguf_dit(_published_mix)),
@@ -615,6 +660,9 @@ FIXTURES = dict(
         with_files("gguf_vision", write_gguf_vision(False, "small-edit", lm_head=False), checkpoint="small-edit",
                    pictures=[(61, 39)], keep=results, **SMALL),
         gguf_tensors("gguf_tensors", rows=2, columns=256),
+        with_files("bnb_nf4", write_quantized("transformer", "nf4-double", "small-t2i"), checkpoint="small-t2i", width=32,
+                   height=48, keep=lambda name: results(name) and not name.startswith("vae.")),
+        quantized_tensors("quantized_tensors"),
         transformer_only("layered_dit", [(1, 3, 5)] * 3 + [(1, 3, 5)], layered("small-t2i", num_layers=1),
                          additional=0),
     ]
