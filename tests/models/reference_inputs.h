@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "formats/image.h"
-#include "support/goldens.h"
 #include "models/qwen_image/config.h"
 #include "models/rope.h"
+#include "support/goldens.h"
 
 namespace inkling::testing {
 

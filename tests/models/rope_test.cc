@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "support/goldens.h"
 #include "models/qwen_image/modulation.h"
+#include "support/goldens.h"
 
 namespace inkling::testing {
 namespace {
