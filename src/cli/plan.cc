@@ -20,9 +20,10 @@ std::string size_text(int64_t bytes) {
 
 std::string where(const PhaseNeed& need, const PhasePlacement& p) {
   if (!p.fits) return "does not fit";
-  std::string text = p.streamed_blocks == 0 ? "resident"
-                                            : fmt::format("{} of {} blocks resident, {} streamed a pass",
-                                                          p.resident_blocks, need.blocks, size_text(p.streamed_bytes));
+  std::string text = p.streamed_blocks == 0
+                         ? "resident"
+                         : fmt::format("{} of {} blocks resident, {} streamed a pass", p.resident_blocks,
+                                       need.blocks.size(), size_text(p.streamed_bytes));
   if (need.host_bytes > 0) text += fmt::format("; {} table on the host", size_text(need.host_bytes));
   return text;
 }

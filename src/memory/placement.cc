@@ -1,34 +1,46 @@
 #include "memory/placement.h"
 
 #include <algorithm>
+#include <iterator>
+#include <numeric>
 
 namespace inkling {
 
 namespace {
 
-int64_t streamable(const PhaseNeed& n) { return n.blocks * n.block_bytes; }
-// What must be on the device whatever the budget: activations and the weights outside the blocks.
-int64_t fixed(const PhaseNeed& n) {
-  return n.activation_bytes + std::max<int64_t>(0, n.weight_bytes - n.host_bytes - streamable(n));
+int64_t sum(const std::vector<int64_t>& values) { return std::accumulate(values.begin(), values.end(), int64_t{0}); }
+
+// The stream's buffers take the largest blocks.
+int64_t buffer_bytes(const PhaseNeed& n) {
+  if (n.blocks.empty()) return 0;
+  return std::min<int64_t>(kStreamBuffers, std::ssize(n.blocks)) * *std::ranges::max_element(n.blocks);
 }
+
+// What must be on the device whatever the budget: activations and the weights outside the blocks.
+int64_t fixed(const PhaseNeed& n) { return n.activation_bytes + n.weight_bytes - n.host_bytes - sum(n.blocks); }
 
 PhasePlacement place_phase(const PhaseNeed& n, int64_t budget) {
   PhasePlacement p;
-  const int64_t device_weights = n.weight_bytes - n.host_bytes;
-  if (n.activation_bytes + device_weights <= budget) {
-    p.resident_blocks = n.blocks;
-    p.resident_bytes = device_weights;
-    p.peak_bytes = n.activation_bytes + device_weights;
+  p.peak_bytes = fixed(n) + sum(n.blocks);
+  if (p.peak_bytes <= budget) {
+    p.resident_blocks = std::ssize(n.blocks);
+    p.resident_bytes = p.peak_bytes - n.activation_bytes;
     return p;
   }
-  const int64_t buffers = std::min(kStreamBuffers, n.blocks);
-  const int64_t room = budget - fixed(n) - buffers * n.block_bytes;
-  p.fits = room >= 0 && n.blocks > 0;
-  p.resident_blocks = p.fits ? std::min(n.blocks - buffers, room / n.block_bytes) : 0;
-  p.streamed_blocks = n.blocks - p.resident_blocks;
-  p.resident_bytes = fixed(n) - n.activation_bytes + p.resident_blocks * n.block_bytes;
-  p.streamed_bytes = p.streamed_blocks * n.block_bytes;
-  p.peak_bytes = n.activation_bytes + p.resident_bytes + buffers * n.block_bytes;
+  int64_t room = budget - fixed(n) - buffer_bytes(n);
+  p.fits = room >= 0 && !n.blocks.empty();
+  p.peak_bytes = fixed(n) + buffer_bytes(n);
+  for (const int64_t bytes : n.blocks) {
+    if (bytes <= room) {
+      room -= bytes;
+      p.peak_bytes += bytes;
+      ++p.resident_blocks;
+    } else {
+      p.streamed_bytes += bytes;
+      ++p.streamed_blocks;
+    }
+  }
+  p.resident_bytes = p.peak_bytes - n.activation_bytes - buffer_bytes(n);
   return p;
 }
 
@@ -39,8 +51,7 @@ Placement place(const std::vector<PhaseNeed>& needs, int64_t budget_bytes) {
   for (const PhaseNeed& n : needs) {
     result.phases.push_back(place_phase(n, budget_bytes));
     result.fits &= result.phases.back().fits;
-    result.smallest_budget =
-        std::max(result.smallest_budget, fixed(n) + std::min(kStreamBuffers, n.blocks) * n.block_bytes);
+    result.smallest_budget = std::max(result.smallest_budget, fixed(n) + std::min(buffer_bytes(n), sum(n.blocks)));
   }
   return result;
 }

@@ -13,8 +13,7 @@ struct PhaseNeed {
   int64_t activation_bytes = 0;  // highest point, workspaces included
   int64_t weight_bytes = 0;      // everything the phase reads, in the stored type
   int64_t host_bytes = 0;        // of these: tables that stay on the host and are gathered there (embeddings)
-  int64_t block_bytes = 0;       // largest of the blocks that can be streamed; 0: nothing can
-  int64_t blocks = 0;
+  std::vector<int64_t> blocks;   // weights of each block that can be streamed, in the order of their use
 };
 
 struct PhasePlacement {

@@ -119,8 +119,7 @@ class PlannedParts : public OwnedParts {
         if (p.name.starts_with(list))
           blocks[p.name.substr(0, p.name.find('.', std::char_traits<char>::length(list)))] += bytes;
     });
-    for (const auto& [name, bytes] : blocks) need.block_bytes = std::max(need.block_bytes, bytes);
-    need.blocks += static_cast<int64_t>(blocks.size());
+    for (const auto& [name, bytes] : blocks) need.blocks.push_back(bytes);
   }
 
   const ModelSizes& sizes_;

@@ -73,7 +73,8 @@ TEST(Plan, OfThePublishedModelNeedsNoWeightsAndNoTime) {
 }
 
 TEST(Placement, StreamsWhatDoesNotFitAndNamesTheSmallestBudget) {
-  const std::vector<PhaseNeed> needs{{"denoise", 1000, 10'500, 0, 100, 100}, {"decode", 2000, 50, 0, 0, 0}};
+  const std::vector<PhaseNeed> needs{{"denoise", 1000, 10'500, 0, std::vector<int64_t>(100, 100)},
+                                     {"decode", 2000, 50, 0, {}}};
   const Placement roomy = place(needs, 20'000);
   EXPECT_TRUE(roomy.fits);
   EXPECT_EQ(roomy.phases[0].streamed_blocks, 0);
@@ -84,6 +85,12 @@ TEST(Placement, StreamsWhatDoesNotFitAndNamesTheSmallestBudget) {
   EXPECT_EQ(tight.smallest_budget, 2050);
   EXPECT_TRUE(place(needs, 2050).fits);
   EXPECT_FALSE(place(needs, 2049).fits);
+  // Blocks of different sizes: never more streamed than there is.
+  const PhaseNeed mixed{"encode prompt", 10, 1'150, 100, {100, 300, 300, 300}};
+  const Placement p = place({mixed}, 800);
+  EXPECT_EQ(p.phases[0].resident_blocks, 1);
+  EXPECT_EQ(p.phases[0].streamed_bytes, 900);
+  EXPECT_EQ(p.phases[0].peak_bytes, 10 + 50 + 600 + 100);
 }
 
 }  // namespace
