@@ -115,6 +115,9 @@ check "nothing is written on failure" test ! -e y.png
 rm -rf broken && cp -r "$MODEL" broken && echo '{' > broken/transformer/config.json
 expect "broken config" 3 'config.json' "$INKLING" generate -p x -o y.png --model broken
 
+rm -rf broken && cp -rL "$MODEL" broken
+expect "a model file cut short while it is in use" 3 'cut short' bash -c "'$INKLING' generate -p 'a cat' -o y.png --model broken --steps 1000 & sleep 2; truncate -s 4096 broken/transformer/diffusion_pytorch_model.safetensors; wait \$!"
+
 # --- stopping and output failures
 expect "no room for the picture" 1 'full.png' bash -c "ulimit -f 1; '$INKLING' generate -p 'a cat' -o full.png"
 check "and no part of it is left" test ! -e full.png
