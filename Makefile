@@ -27,7 +27,7 @@ build: setup
 
 demo: build
 	@mkdir -p $(dir $(DEMO_OUTPUT))
-	build/bin/inkling generate -p "$(DEMO_PROMPT)" -o $(DEMO_OUTPUT)
+	$(BUILD_DIR)/bin/inkling generate -p "$(DEMO_PROMPT)" -o $(DEMO_OUTPUT)
 	@echo "The picture of \"$(DEMO_PROMPT)\" is at $(abspath $(DEMO_OUTPUT))"
 
 test: build

@@ -61,9 +61,10 @@ void add_options(CLI::App& app, unsigned scope, Typed& typed) {
     std::string help(o.help);
     if (!o.choices.empty()) help += fmt::format(" [{}]", o.choices);
     if (!o.fallback.empty()) help += fmt::format(" (default: {})", o.fallback);
-    CLI::Option* option = o.kind == Option::Kind::flag ? app.add_flag_function(
-                                                             flags, [&typed, i](int64_t) { typed[i] = {"true"}; }, help)
-                                                       : app.add_option(flags, typed[i], help);
+    CLI::Option* option = o.kind == Option::Kind::flag
+                              ? app.add_flag_function(
+                                    flags, [&typed, i](int64_t n) { typed[i] = {n > 0 ? "true" : "false"}; }, help)
+                              : app.add_option(flags, typed[i], help);
     if (o.kind != Option::Kind::flag) {
       option->type_name(o.kind == Option::Kind::integer ? "N" : o.kind == Option::Kind::real ? "X" : "TEXT");
       option->expected(1)->multi_option_policy(o.repeats ? CLI::MultiOptionPolicy::TakeAll

@@ -166,7 +166,9 @@ ModelFiles combine(const SeparateFiles& parts) {
     const Part part = part_at(parts.dit);
     const ModelFiles single = find_single_file(part.file);
     if (parts.base.empty()) files = single;
-    if (!parts.base.empty() && single.kind != PipelineKind::generate) files.kind = single.kind;
+    // A name with "edit" in it does not say which edition: it never takes numbered pictures away from a 2509 base.
+    const bool less = single.kind == PipelineKind::edit && files.kind == PipelineKind::edit_plus;
+    if (!parts.base.empty() && single.kind != PipelineKind::generate && !less) files.kind = single.kind;
     files.dit = part.file;
     if (!part.config.empty()) files.dit_config = part.config;
   }

@@ -16,6 +16,7 @@ namespace inkling {
 namespace {
 
 constexpr int kLightningSteps = 8;
+constexpr size_t kMaxInstructionTokens = 1024;
 // An edit that keeps the geometry works on the input's own pixels up to this many times the model's reference area.
 constexpr double kLargestOwnArea = 1.75;
 
@@ -138,14 +139,20 @@ class Preparation {
     job().cfg_scale = request_.cfg_scale >= 0 ? request_.cfg_scale : preset;
     // " " is the negative prompt that the model's authors recommend; the reference pipeline switches guidance off
     // without one.
-    if (job().cfg_scale > 1.f)
+    if (job().cfg_scale > 1.f) {
       job().negative = encode(request_.negative_prompt.value_or(" "), nullptr);
-    else
+    } else {
       job().cfg_scale = 1.f;
+      if (request_.negative_prompt)
+        result_.notes.push_back("the negative prompt has no effect: guidance is off (--cfg-scale 1)");
+    }
   }
 
   EncodedPrompt encode(const std::string& text, bool* truncated) const {
     if (!edits()) return encode_generate_prompt(tokenizer_, text, {}, truncated);
+    // The reference pipeline does not cut an instruction; without a bound it could take hours.
+    if (const size_t count = tokenizer_.encode_plain(text).size(); count > kMaxInstructionTokens)
+      throw ArgumentError("prompt: {} tokens, at most {} are accepted in an edit", count, kMaxInstructionTokens);
     std::vector<int64_t> tokens;
     for (const VisionInput& v : job_vision()) tokens.push_back(v.height * v.width / 4);
     return encode_edit_prompt(tokenizer_, text, tokens, model_.kind == PipelineKind::edit_plus);

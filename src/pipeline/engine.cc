@@ -117,15 +117,7 @@ class LoadedParts : public OwnedParts {
 };
 
 ModelFiles find_files(const EngineOptions& o) {
-  SeparateFiles parts;
-  parts.base = o.model.empty() ? shipped_model() : o.model;
-  parts.dit = o.dit;
-  parts.text_encoder = o.text_encoder;
-  parts.mmproj = o.mmproj;
-  parts.vae = o.vae;
-  parts.tokenizer = o.tokenizer;
-  if (!fs::exists(parts.base)) throw ModelError("{}: no such model file or folder", parts.base.string());
-  ModelFiles files = combine(parts);
+  ModelFiles files = combine(separate_files(o));
   require_complete(files);
   return files;
 }
@@ -222,6 +214,18 @@ CpuOptions cpu_options(PrecisionChoice choice) {
 
 RunPlan Engine::plan(const Request& request) const {
   return plan_job(impl_->options, prepare_request(request, impl_->traits, impl_->tokenizer).job);
+}
+
+SeparateFiles separate_files(const EngineOptions& o) {
+  SeparateFiles parts;
+  parts.base = o.model.empty() ? shipped_model() : o.model;
+  parts.dit = o.dit;
+  parts.text_encoder = o.text_encoder;
+  parts.mmproj = o.mmproj;
+  parts.vae = o.vae;
+  parts.tokenizer = o.tokenizer;
+  if (!fs::exists(parts.base)) throw ModelError("{}: no such model file or folder", parts.base.string());
+  return parts;
 }
 
 EngineOptions make_engine_options(const OptionValues& o) {

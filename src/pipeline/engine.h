@@ -20,6 +20,7 @@ namespace inkling {
 enum class PrecisionChoice { automatic, f32, bf16 };
 
 struct CpuOptions;
+struct SeparateFiles;
 struct RunPlan;
 
 struct LoraFile {
@@ -58,6 +59,8 @@ class Engine {
   std::unique_ptr<Impl> impl_;
 };
 
+// The files that the options name; the base is the model that ships where none is given. Throws ModelError.
+SeparateFiles separate_files(const EngineOptions& options);
 EngineOptions make_engine_options(const OptionValues& options);
 // How the CPU backend computes for this choice on this machine.
 CpuOptions cpu_options(PrecisionChoice choice);

@@ -153,7 +153,7 @@ class Run {
       check_finite(x, k);
       report("denoise", index * steps + k + 1, total);
       check_cancelled();
-      if (callbacks_.preview) preview(x, v, k);
+      if (callbacks_.preview) preview(x, v, k, index * steps + k + 1);
     }
     return x;
   }
@@ -169,10 +169,10 @@ class Run {
             step + 1);
   }
 
-  void preview(const Tensor& x, const Tensor& v, int k) {
+  void preview(const Tensor& x, const Tensor& v, int k, int number) {
     // What the remaining steps would give if the velocity stayed as it is.
     const Tensor predicted = ops_.axpby(1.f, x, -job_.schedule.sigmas[k + 1], v);
-    callbacks_.preview(k + 1, to_image(decode_one(predicted, false)));
+    callbacks_.preview(number, to_image(decode_one(predicted, false)));
   }
 
   Tensor decode_one(const Tensor& latents, bool traced) {

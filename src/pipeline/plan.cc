@@ -32,14 +32,7 @@ ModelSizes sizes_of(const EngineOptions& o) {
     m.config = preset(m.name);
     return m;
   }
-  SeparateFiles parts;
-  parts.base = o.model.empty() ? shipped_model() : o.model;
-  parts.dit = o.dit;
-  parts.text_encoder = o.text_encoder;
-  parts.mmproj = o.mmproj;
-  parts.vae = o.vae;
-  if (!std::filesystem::exists(parts.base))
-    throw ModelError("{}: no such model file, folder or preset", parts.base.string());
+  const SeparateFiles parts = separate_files(o);
   m.files = combine(parts);
   m.defaults = m.files->defaults;
   m.name = parts.base.string();

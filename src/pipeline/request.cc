@@ -53,6 +53,8 @@ Request make_request(const OptionValues& options, bool edit) {
   if (edit) read_edit_inputs(options, r);
   r.width = static_cast<int>(options.integer("width").value_or(0));
   r.height = static_cast<int>(options.integer("height").value_or(0));
+  if (r.mask && (r.width > 0 || r.geometry == Geometry::reference))
+    throw ArgumentError("mask: keeps the picture's own geometry; leave out width, height and geometry reference");
   if ((r.width == 0) != (r.height == 0) && edit) throw ArgumentError("width and height: an edit takes both or neither");
   check_multiple_of_16("width", r.width);
   check_multiple_of_16("height", r.height);

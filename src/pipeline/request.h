@@ -43,7 +43,7 @@ struct Request {
 
 struct Callbacks {
   ProgressFn progress;
-  // (step, picture of the predicted final latents); called after each step when set.
+  // (step, counted through the batch; picture of the predicted final latents); called after each step when set.
   std::function<void(int step, const Image& image)> preview;
   const CancelToken* cancel = nullptr;
 };

@@ -43,7 +43,11 @@ check "a batch draws seed, seed+1, as single runs do" bash -c 'cmp -s pair.png d
 expect "edits a picture" 0 '"images"' "$INKLING" edit -i duck.png -p 把帽子变成蓝色 -o blue.png --json
 expect "previews are written" 0 '' "$INKLING" generate -p "a red fox" -o fox.png --preview steps --steps 4
 check "one preview a step" test "$(ls steps | wc -l)" = 4
-expect "style words are added" 0 'kids_cute_v2' bash -c "'$INKLING' generate -p 'a red fox' -o fox.png --style kids_cute_v2 2>/dev/null && '$INKLING' inspect fox.png"
+expect "style words are added" 0 'cartoon, colorful, friendly' bash -c "'$INKLING' generate -p 'a red fox' -o fox.png --style kids_cute_v2 2>/dev/null && '$INKLING' inspect fox.png"
+expect "a negative prompt without guidance is not passed over in silence" 0 'no effect' "$INKLING" generate -p "a red fox" -n blurry -o fox.png
+expect "an environment value of false switches a flag off" 0 '^.*progress' env INKLING_JSON=false "$INKLING" generate -p "a red fox" -o fox.png
+expect "an instruction beyond the limit" 2 'at most 1024' bash -c "'$INKLING' edit -i duck.png -o x.png -p \"\$(head -c 6000 /dev/zero | tr '\\0' 'a' | sed 's/a/a /g')\""
+expect "a mask keeps the picture's geometry" 2 'mask' "$INKLING" edit -i duck.png --mask duck.png -W 128 -H 128 -p x -o x.png
 expect "no negative prompt and scale 1: no guidance" 0 '"cfg_scale":1.0' "$INKLING" generate -p "a red fox" -o fox.png --json
 expect "webp and jpeg are written" 0 '' bash -c "'$INKLING' generate -p 'a fox' -o fox.webp && '$INKLING' generate -p 'a fox' -o fox.jpg && '$INKLING' inspect fox.webp"
 expect "plan needs no weights" 0 'denoise' "$INKLING" plan --model qwen-image -W 512 -H 512
@@ -116,7 +120,7 @@ rm -rf broken && cp -r "$MODEL" broken && echo '{' > broken/transformer/config.j
 expect "broken config" 3 'config.json' "$INKLING" generate -p x -o y.png --model broken
 
 rm -rf broken && cp -rL "$MODEL" broken
-expect "a model file cut short while it is in use" 3 'cut short' bash -c "'$INKLING' generate -p 'a cat' -o y.png --model broken --steps 1000 & sleep 2; truncate -s 4096 broken/transformer/diffusion_pytorch_model.safetensors; wait \$!"
+expect "a model file cut short while it is in use" 3 'cut short' bash -c "'$INKLING' generate -p 'a cat' -o y.png --model broken --steps 1000 --precision bf16 & sleep 2; truncate -s 4096 broken/transformer/diffusion_pytorch_model.safetensors; wait \$!"
 
 # --- stopping and output failures
 expect "no room for the picture" 1 'full.png' bash -c "ulimit -f 1; '$INKLING' generate -p 'a cat' -o full.png"

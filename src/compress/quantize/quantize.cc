@@ -254,6 +254,9 @@ QuantizeReport quantize_model(const fs::path& in, const fs::path& out, const Qua
   if (target.empty() || fs::exists(fs::symlink_status(target)))
     throw ArgumentError("{}: exists already; name a new {}", out.string(), fs::is_directory(in) ? "folder" : "file");
   const fs::path parent = fs::absolute(target).parent_path();
+  const fs::path inside = fs::weakly_canonical(parent / target.filename()).lexically_relative(fs::weakly_canonical(in));
+  if (fs::is_directory(in) && !inside.empty() && *inside.begin() != "..")
+    throw ArgumentError("{}: lies inside {}; name a place outside", out.string(), in.string());
   if (!fs::is_directory(parent)) throw ArgumentError("{}: the folder {} does not exist", out.string(), parent.string());
   const std::string extension = target.extension().string();
   const bool names_file = extension == ".gguf" || extension == ".safetensors";
