@@ -74,7 +74,7 @@ struct Output {
     for (int64_t r = 0; r < m; ++r) {
       double amax = 0;
       for (double v : rows[r]) amax = std::max(amax, std::fabs(v));
-      const double expected_scale = amax < 1e-35 ? 1.0 : amax / (type == Elem::i8 ? 127 : 448);
+      const double expected_scale = amax < 0x1p-119 ? 1.0 : amax / (type == Elem::i8 ? 127 : 448);
       ASSERT_NEAR(scales[r], expected_scale, expected_scale * 1e-5 + tolerance / 100) << what << ", row " << r;
       int32_t total = 0;
       for (int64_t i = 0; i < d; ++i) {

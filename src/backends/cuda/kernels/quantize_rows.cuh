@@ -62,7 +62,7 @@ struct Rounding {
 // be taken for a number later.
 __device__ inline Rounding rounding(float amax, float factor, float limit) {
   if (!(amax <= 3.4028235e38f)) return {__int_as_float(0x7fffffff), 0.f};
-  if (amax < 0x1p-119f) return {1.f, 0.f};
+  if (amax * factor < 0x1p-119f) return {1.f, 0.f};
   return {amax * factor / limit, limit / amax};
 }
 
