@@ -65,12 +65,13 @@ __global__ void __launch_bounds__(kThreads) rows_any_kernel(RowOp op, const __gr
   const bool integer = a.out.type == Elem::i8;
   float amax = 0.f;
   for (int i = threadIdx.x; i < d; i += kThreads) amax = max_or_nan(amax, fabsf(row[i]));
-  const Rounding to = rounding(over_block<Max>(amax, part[2]), factor, integer ? 127.f : 448.f);
+  amax = __uint_as_float(over_block<Max>(__float_as_uint(amax), reinterpret_cast<uint32_t*>(part[2])));
+  const float limit = integer ? 127.f : 448.f, inverse = rounding_inverse(amax, factor, limit);
   uint8_t* y = static_cast<uint8_t*>(a.out.y) + r * d;
   int sum = 0;
   for (int i = threadIdx.x; i < d; i += kThreads) {
-    const float x[4] = {row[i], 0.f, 0.f, 0.f};
-    const uint32_t code = (integer ? pack_i8(x, to.inverse) : pack_e4m3(x, to.inverse)) & 255;
+    const uint32_t code =
+        (integer ? pack_codes<Elem::i8>(row[i], 0.f, 0.f, 0.f, inverse) : pack_codes<Elem::e4m3>(row[i], 0.f, 0.f, 0.f, inverse)) & 255;
     y[i] = static_cast<uint8_t>(code);
     sum += static_cast<int8_t>(code);
   }
@@ -78,7 +79,7 @@ __global__ void __launch_bounds__(kThreads) rows_any_kernel(RowOp op, const __gr
     sum = over_block<Sum>(sum, reinterpret_cast<int*>(part[3]));
     if (threadIdx.x == 0) a.out.sum[r] = sum;
   }
-  if (threadIdx.x == 0) a.out.scale[r] = to.scale;
+  if (threadIdx.x == 0) a.out.scale[r] = rounding_scale(amax, factor, limit);
 }
 
 }  // namespace
