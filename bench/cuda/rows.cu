@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "backends/cuda/kernels/rows.h"
-#include "backends/cuda/kernels/rows_kernel.cuh"
 #include "backends/cuda/kernels/unpack.h"
 
 namespace inkling::cuda {
@@ -82,33 +81,25 @@ std::string sized(int64_t m, int64_t d) { return std::string(" ").append(std::to
 void bench_rows(float* tables, float* scale, int32_t* sum) {
   for (int64_t m : {1088, 4160, 8448}) {
     const int64_t d = 3072;
-    for (auto [out, rotation] : {std::pair<Elem, int64_t>{Elem::bf16, 0}, {Elem::i8, 0}, {Elem::i8, 256}, {Elem::e4m3, 0}}) {
-      const std::string name = std::string("layer_norm f32 -> ") + label(out) + (rotation ? " rotated" : "") + sized(m, d);
-      for (int variant = 2; variant < 8; ++variant) {
-        row_slots = variant / 2, row_prefetch = variant % 2;
-        const std::string suffix = " slots " + std::to_string(row_slots) + (row_prefetch ? " prefetch" : "");
-        report(name + suffix, m * d * 4, m * d * size_of(out), [&](char* x, char* y) {
-          layer_norm(x, Elem::f32, m, d, 1e-6f, tables, tables + d, {}, {y, out, scale, sum, rotation}, stream);
-        });
-      }
+    for (auto [out, rotation] :
+         {std::pair<Elem, int64_t>{Elem::bf16, 0}, {Elem::i8, 0}, {Elem::i8, 256}, {Elem::e4m3, 0}}) {
+      report(std::string("layer_norm f32 -> ") + label(out) + (rotation ? " rotated" : "") + sized(m, d), m * d * 4,
+             m * d * size_of(out), [&](char* x, char* y) {
+               layer_norm(x, Elem::f32, m, d, 1e-6f, tables, tables + d, {}, {y, out, scale, sum, rotation}, stream);
+             });
     }
     for (int64_t columns : {3072, 12288}) {
       for (auto [out, rotation] : {std::pair<Elem, int64_t>{Elem::i8, 0}, {Elem::i8, 256}, {Elem::e4m3, 0}}) {
         for (Act act : {Act::none, Act::gelu_tanh}) {
-          if (act != Act::none && columns == 3072) continue;
-          const std::string name = std::string("convert bf16 -> ") + label(out) + (rotation ? " rotated" : "") +
-                                   (act == Act::none ? "" : " gelu") + sized(m, columns);
-          for (int slots = columns == 3072 ? 1 : 2; slots <= (columns == 3072 ? 3 : 4); ++slots) {
-            row_slots = slots;
-            report(name + " slots " + std::to_string(slots), m * columns * 2, m * columns, [&](char* x, char* y) {
-              convert_rows(x, Elem::bf16, columns, m, columns, act, {y, out, scale, sum, rotation}, stream);
-            });
-          }
+          report(std::string("convert bf16 -> ") + label(out) + (rotation ? " rotated" : "") +
+                     (act == Act::none ? "" : " gelu") + sized(m, columns),
+                 m * columns * 2, m * columns, [&](char* x, char* y) {
+                   convert_rows(x, Elem::bf16, columns, m, columns, act, {y, out, scale, sum, rotation}, stream);
+                 });
         }
       }
     }
   }
-  row_slots = 0;
   report("rms_norm f32 -> bf16 300x3584", 300 * 3584 * 4, 300 * 3584 * 2, [&](char* x, char* y) {
     rms_norm(x, Elem::f32, 300, 3584, tables, 1e-6f, {y, Elem::bf16}, stream);
   });

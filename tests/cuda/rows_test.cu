@@ -7,6 +7,7 @@
 #include <numeric>
 #include <string>
 
+#include "backends/cuda/kernels/quantize_rows.cuh"
 #include "cuda/rows_support.h"
 
 namespace inkling::cuda::testing {
@@ -280,6 +281,28 @@ TEST_F(Rows, NonFiniteRowsGetScaleNaN) {
       }
     }
   }
+}
+
+__global__ void convert_to_e4m3(const float* x, int n, uint8_t* software, uint8_t* library) {
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i >= n) return;
+  software[i] = static_cast<uint8_t>(to_e4m3_in_software(x[i]));
+  library[i] = __nv_cvt_float_to_fp8(x[i], __NV_SATFINITE, __NV_E4M3);
+}
+TEST_F(Rows, SoftwareRoundsToE4m3AsTheHardware) {
+  std::vector<float> x = normals(100'000, 24, 40.f);
+  for (size_t i = 0; i < x.size(); i += 2) x[i] *= 1e-4f;
+  for (float& v : x) v = std::clamp(v, -448.f, 448.f);
+  for (int code = 0; code < 126; ++code) {  // every value, every tie, and their neighbours
+    const float low = static_cast<float>(e4m3_value(static_cast<uint8_t>(code))),
+                tie = static_cast<float>((low + e4m3_value(static_cast<uint8_t>(code + 1))) / 2);
+    for (float v : {low, tie, std::nextafter(tie, 0.f), std::nextafter(tie, 500.f)}) x.push_back(v), x.push_back(-v);
+  }
+  x.push_back(NAN);
+  const int n = static_cast<int>(x.size());
+  const Buffer input(x), software(n), library(n);
+  convert_to_e4m3<<<(n + 255) / 256, 256>>>(input.as<float>(), n, software.as<uint8_t>(), library.as<uint8_t>());
+  EXPECT_EQ(software.values<uint8_t>(), library.values<uint8_t>());
 }
 
 TEST_F(Rows, RowsDoNotDependOnOthersAndRepeat) {

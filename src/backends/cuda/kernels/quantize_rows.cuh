@@ -76,16 +76,8 @@ __device__ inline uint32_t pack_i8(float x0, float x1, float x2, float x3, float
   return __byte_perm(__byte_perm(c[0], c[1], 0x0040), __byte_perm(c[2], c[3], 0x0040), 0x5410);
 }
 
-#if __CUDA_ARCH__ >= 890
-__device__ inline uint32_t pack_e4m3(float x0, float x1, float x2, float x3, float inverse) {
-  const uint32_t low = __nv_cvt_float2_to_fp8x2(make_float2(x0 * inverse, x1 * inverse), __NV_SATFINITE, __NV_E4M3);
-  const uint32_t high =
-      __nv_cvt_float2_to_fp8x2(make_float2(x2 * inverse, x3 * inverse), __NV_SATFINITE, __NV_E4M3);
-  return low | high << 16;
-}
-#else
-// |x| <= 448 (a hair more after scaling): 3 bits of mantissa from 2^-6 on, steps of 2^-9 below.
-__device__ inline uint32_t to_e4m3(float x) {
+// Without hardware for it: |x| <= 448 (a hair more after scaling); 3 bits of mantissa from 2^-6 on, steps of 2^-9 below.
+__device__ inline uint32_t to_e4m3_in_software(float x) {
   const uint32_t bits = __float_as_uint(x), sign = bits >> 24 & 0x80, magnitude = bits & 0x7fffffff;
   if (magnitude > 0x7f800000) return sign | 0x7f;
   if (magnitude < 0x3c800000)  // below 2^-6
@@ -94,11 +86,16 @@ __device__ inline uint32_t to_e4m3(float x) {
   return sign | min(rounded - (120 << 3), 0x7eu);
 }
 __device__ inline uint32_t pack_e4m3(float x0, float x1, float x2, float x3, float inverse) {
-  return to_e4m3(x0 * inverse) | to_e4m3(x1 * inverse) << 8 | to_e4m3(x2 * inverse) << 16 |
-         to_e4m3(x3 * inverse) << 24;
-}
+#if __CUDA_ARCH__ >= 890
+  const auto pair = [&](float low, float high) {
+    return uint32_t{__nv_cvt_float2_to_fp8x2(make_float2(low * inverse, high * inverse), __NV_SATFINITE, __NV_E4M3)};
+  };
+  return pair(x0, x1) | pair(x2, x3) << 16;
+#else
+  return to_e4m3_in_software(x0 * inverse) | to_e4m3_in_software(x1 * inverse) << 8 |
+         to_e4m3_in_software(x2 * inverse) << 16 | to_e4m3_in_software(x3 * inverse) << 24;
 #endif
-
+}
 // 4 x 4 bytes of four lanes, transposed: byte r of lane i goes to byte i of lane r.
 __device__ inline uint32_t transpose_bytes(uint32_t w) {
   const bool odd = threadIdx.x & 1, upper = threadIdx.x & 2;

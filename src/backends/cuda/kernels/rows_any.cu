@@ -97,7 +97,7 @@ void rows_any(RowOp op, const RowArguments& a, int64_t m, cudaStream_t stream) {
 }
 
 void check_rows(const char* name, const RowArguments& a, int64_t m) {
-  constexpr int64_t kMaxColumns = 24'576;
+  constexpr int64_t kMaxColumns = 3 * kMaxRowThreads * 16;
   if (m < 0 || m > 0x7fffffff || a.d < 1 || a.d > kMaxColumns)
     reject(name, "got " + std::to_string(m) + " rows of " + std::to_string(a.d) + " columns, expected 1 to " +
                      std::to_string(kMaxColumns) + " columns");

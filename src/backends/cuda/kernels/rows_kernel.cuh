@@ -1,6 +1,5 @@
 // One row a block, read once and kept in registers: norm or activation, modulation, rotation, rounding.
 #pragma once
-#include <cstdlib>
 
 #include "backends/cuda/kernels/quantize_rows.cuh"
 #include "backends/cuda/kernels/rows.h"
@@ -18,7 +17,6 @@ struct RowArguments {
   const float *scale = nullptr, *shift = nullptr;  // layer_norm: [G, d], may be null; rms_norm: scale is gamma
   RowTable groups;
   Act act = Act::none;  // convert
-  bool prefetch = false;
   RowsOut out;
 };
 
@@ -196,19 +194,14 @@ __device__ void round_row(const RowArguments& a, const Part& row, float factor, 
   if (threadIdx.x == 0) a.out.scale[blockIdx.x] = rounding_scale(amax, factor, kLimit);
 }
 
+constexpr int kMaxRowThreads = 512;
+
 template <RowOp op, typename T, bool kRotated, int kSlots, bool kFull>
-__global__ void __launch_bounds__(512) rows_kernel(const __grid_constant__ RowArguments a) {
+__global__ void __launch_bounds__(kMaxRowThreads) rows_kernel(const __grid_constant__ RowArguments a) {
   extern __shared__ __align__(16) float buffers[];
   __shared__ float part[4][32];
   RowPart<T, kRotated, kSlots, kFull> row(a.d);
   row.load_row(static_cast<const T*>(a.x) + int64_t{blockIdx.x} * a.x_stride);
-  if (op == RowOp::layer_norm && a.prefetch) {
-    const int64_t table = int64_t{table_row(a.groups, blockIdx.x)} * a.d;
-    const int lane = threadIdx.x % 32;
-    const float* p = (lane < 16 ? a.scale : a.shift) + table + row.base + lane % 16 * 32;
-#pragma unroll
-    for (int s = 0; s < kSlots; ++s) asm volatile("prefetch.global.L1 [%0];" ::"l"(p + s * 512));
-  }
   if constexpr (op == RowOp::convert) {
 #pragma unroll
     for (int s = 0; s < kSlots; ++s) activate_all(a.act, row.x[s]);
@@ -257,20 +250,17 @@ void launch_row_kernel(const RowArguments& a, int64_t m, cudaStream_t stream) {
       <<<static_cast<unsigned>(m), static_cast<unsigned>(warps * 32), shared, stream>>>(a);
 }
 
-inline int row_slots = getenv("ROW_SLOTS") ? atoi(getenv("ROW_SLOTS")) : 0;
-inline bool row_prefetch = getenv("ROW_PREFETCH") != nullptr;
+// Slots by measurement on an H100 (rows of 3072 and 12288 columns). They depend on the row's length alone, never on the
+// number of rows: a row's sums must not change with its company.
 template <RowOp op, typename T, bool kRotated>
-void launch_by_slots(RowArguments a, int64_t m, cudaStream_t stream) {
-  a.prefetch = row_prefetch && a.scale != nullptr && a.shift != nullptr;
-  if constexpr (op != RowOp::rms_norm) {
-    const int slots = row_slots != 0 ? row_slots : 2;
-    if (a.d % (slots * 512) == 0 && a.d <= slots * 512 * 16) {
-      if (slots == 1) return launch_row_kernel<op, T, kRotated, 1, true>(a, m, stream);
-      if (slots == 2) return launch_row_kernel<op, T, kRotated, 2, true>(a, m, stream);
-      if (slots == 3) return launch_row_kernel<op, T, kRotated, 3, true>(a, m, stream);
-      if constexpr (op == RowOp::convert)
-        if (slots == 4) return launch_row_kernel<op, T, kRotated, 4, true>(a, m, stream);
-    }
+void launch_by_slots(const RowArguments& a, int64_t m, cudaStream_t stream) {
+  const auto fits = [&](int slots) { return a.d % (slots * 512) == 0 && a.d <= slots * kMaxRowThreads * 16; };
+  if constexpr (op != RowOp::rms_norm && kRotated) {
+    if (a.d <= 4096 && fits(1)) return launch_row_kernel<op, T, kRotated, 1, true>(a, m, stream);
+    if constexpr (op == RowOp::convert)
+      if (fits(3)) return launch_row_kernel<op, T, kRotated, 3, true>(a, m, stream);
+  } else if constexpr (op != RowOp::rms_norm) {
+    if (fits(2)) return launch_row_kernel<op, T, kRotated, 2, true>(a, m, stream);
   }
   launch_row_kernel<op, T, kRotated, 3, false>(a, m, stream);
 }
