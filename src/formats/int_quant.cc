@@ -14,9 +14,10 @@ namespace inkling {
 namespace {
 
 constexpr int kLanes = 16;
-// How wide vectors are passed differs between targets; here they cross no border, as all helpers are inlined.
-#pragma GCC diagnostic ignored "-Wpsabi"
+// Helpers take and give vectors by reference: by value they would be passed differently by every target.
 using Floats = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
+using Floats8 = float __attribute__((vector_size(8 * sizeof(float))));
+using Floats4 = float __attribute__((vector_size(4 * sizeof(float))));
 using Words = uint32_t __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
 #define INKLING_INLINE inline __attribute__((always_inline))
 
@@ -28,16 +29,10 @@ constexpr uint32_t kMagnitude = 0x7fffffffu, kInfinity = 0x7f800000u;
 constexpr int kFewest = -2, kMost = 1;          // group scales tried around the one that reaches the largest value
 constexpr float kSteps[] = {16.f, 17.f, 18.f};  // row scales tried: the largest group reaches its end, or is clipped
 
-// rint for |x| <= 2^22: the sum has no bits left below the unit.
-template <typename T>
-INKLING_INLINE T round_even(T x) {
-  constexpr float magic = 12582912.f;  // 1.5 * 2^23
-  return (x + magic) - magic;
-}
+// (x + kRound) - kRound is rint(x) for |x| <= 2^22: the sum, near 1.5 * 2^23, has no bits left below the unit.
+constexpr float kRound = 12582912.f;
 
 INKLING_INLINE const Floats& floats_at(const float* p) { return *reinterpret_cast<const Floats*>(p); }
-
-INKLING_INLINE Floats greater(const Floats& a, const Floats& b) { return a > b ? a : b; }
 
 // The largest |x| as bits: magnitudes order like their bits, NaN above infinity.
 INKLING_INLINE uint32_t largest_bits(const float* row, int64_t columns) {
@@ -63,10 +58,10 @@ INKLING_INLINE float quantize_i8(const float* row, int64_t columns, int8_t* q) {
   const float scale = largest / 127.f, inverse = 1.f / scale;
   int64_t c = 0;
   for (; c + kLanes <= columns; c += kLanes) {
-    const Floats rounded = round_even(floats_at(row + c) * inverse);
+    const Floats rounded = (floats_at(row + c) * inverse + kRound) - kRound;
     for (int i = 0; i < kLanes; ++i) q[c + i] = static_cast<int8_t>(static_cast<int32_t>(rounded[i]));
   }
-  for (; c < columns; ++c) q[c] = static_cast<int8_t>(static_cast<int32_t>(round_even(row[c] * inverse)));
+  for (; c < columns; ++c) q[c] = static_cast<int8_t>(static_cast<int32_t>((row[c] * inverse + kRound) - kRound));
   return scale;
 }
 
@@ -75,8 +70,8 @@ INKLING_INLINE float group_reach(const float* x) {
   Floats most = {}, least = {};
   for (int i = 0; i < kInt4Group; i += kLanes) {
     const Floats v = floats_at(x + i);
-    most = greater(v, most);
-    least = greater(-v, least);
+    most = v > most ? v : most;
+    least = -v > least ? -v : least;
   }
   float up = 0.f, down = 0.f;
   for (int i = 0; i < kLanes; ++i) {
@@ -86,25 +81,30 @@ INKLING_INLINE float group_reach(const float* x) {
   return std::max(up * (1.f / 7.f), down * 0.125f);
 }
 
-INKLING_INLINE Floats steps_of(const Floats& v, float inverse) {
+// q = rint(v * inverse), in -8..7.
+INKLING_INLINE void steps_of(Floats& q, const Floats& v, float inverse) {
   const Floats lowest = Floats{} - 8.f, highest = Floats{} + 7.f;
   Floats t = v * inverse;
-  t = t < lowest ? lowest : t;
-  return round_even(t > highest ? highest : t);
+  t = t > lowest ? t : lowest;  // in this form one instruction each
+  t = t < highest ? t : highest;
+  q = (t + kRound) - kRound;
 }
 
 INKLING_INLINE float group_error(const Floats (&v)[4], float s) {
   const float inverse = 1.f / s;
   Floats sum = {};
   for (int i = 0; i < 4; ++i) {
-    const Floats e = v[i] - s * steps_of(v[i], inverse);
+    Floats q;
+    steps_of(q, v[i], inverse);
+    const Floats e = v[i] - s * q;
     sum = i == 0 ? e * e : sum + e * e;
   }
-  float lanes[kLanes];
-  for (int i = 0; i < kLanes; ++i) lanes[i] = sum[i];
-  for (int half = kLanes / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
-  return lanes[0];
+  const Floats8 eight = __builtin_shufflevector(sum, sum, 0, 1, 2, 3, 4, 5, 6, 7) +
+                        __builtin_shufflevector(sum, sum, 8, 9, 10, 11, 12, 13, 14, 15);
+  const Floats4 four =
+      __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+  const Floats4 two = four + __builtin_shufflevector(four, four, 2, 3, 2, 3);
+  return two[0] + two[1];
 }
 
 INKLING_INLINE void scale_group(Floats (&v)[4], const float* x, float inverse) {
@@ -131,15 +131,16 @@ INKLING_INLINE float quantize_i4(const float* row, int64_t columns, uint8_t* cod
     float error = 0.f;
     for (int64_t g = 0; g < groups; ++g) {
       scale_group(v, row + g * kInt4Group, inverse);
-      const int middle = static_cast<int>(std::clamp(round_even(reach[g] * inverse), 1.f, 16.f));
-      float best = std::numeric_limits<float>::infinity();
-      for (int s = std::max(1, middle + kFewest); s <= std::min(16, middle + kMost); ++s) {
-        const float e = group_error(v, static_cast<float>(s));
-        if (e < best) {
-          best = e;
-          tried[g] = static_cast<uint8_t>(s);
-        }
+      const float middle = std::clamp((reach[g] * inverse + kRound) - kRound, 1.f, 16.f);
+      float best = std::numeric_limits<float>::infinity(), kept = 1.f;
+      for (int i = kFewest; i <= kMost; ++i) {  // without branches, which could not be predicted
+        const float s = middle + static_cast<float>(i);
+        const float e = group_error(v, std::clamp(s, 1.f, 16.f));
+        const bool better = (e < best) & (s >= 1.f) & (s <= 16.f);
+        best = better ? e : best;
+        kept = better ? s : kept;
       }
+      tried[g] = static_cast<uint8_t>(kept);
       error += best;
     }
     error *= kSteps[0] * kSteps[0] / (step * step);
@@ -154,8 +155,9 @@ INKLING_INLINE float quantize_i4(const float* row, int64_t columns, uint8_t* cod
     scale_group(v, row + g * kInt4Group, inverse);
     uint8_t group[kInt4Group];
     for (int i = 0; i < 4; ++i) {
-      const Floats q = steps_of(v[i], 1.f / static_cast<float>(group_scale[g])) + 8.f;
-      for (int j = 0; j < kLanes; ++j) group[i * kLanes + j] = static_cast<uint8_t>(static_cast<int32_t>(q[j]));
+      Floats q;
+      steps_of(q, v[i], 1.f / static_cast<float>(group_scale[g]));
+      for (int j = 0; j < kLanes; ++j) group[i * kLanes + j] = static_cast<uint8_t>(static_cast<int32_t>(q[j]) + 8);
     }
     for (int i = 0; i < kInt4Group / 2; ++i)
       codes[g * (kInt4Group / 2) + i] = static_cast<uint8_t>(group[2 * i] | group[2 * i + 1] << 4);
@@ -163,32 +165,59 @@ INKLING_INLINE float quantize_i4(const float* row, int64_t columns, uint8_t* cod
   return scale;
 }
 
-INKLING_INLINE void butterfly(float* p, int64_t stride, int64_t i) {
-  const float a = p[i], b = p[i + stride], c = p[i + 2 * stride], d = p[i + 3 * stride];
-  p[i] = 0.5f * (((a + b) + c) - d);
-  p[i + stride] = 0.5f * (((a + b) - c) + d);
-  p[i + 2 * stride] = 0.5f * (((a - b) + c) + d);
-  p[i + 3 * stride] = 0.5f * (((b - a) + c) + d);
+// Butterflies inside a vector: each of their four lanes is spread to all four places and gets the sign that it has
+// there; p - q is p + (-q).
+struct Signs {
+  float a[kLanes], b[kLanes], c[kLanes], d[kLanes];
+};
+constexpr Signs signs_of(int stride) {
+  Signs s{};
+  for (int i = 0; i < kLanes; ++i) {
+    const int place = i / stride % 4;
+    s.a[i] = place == 3 ? -1.f : 1.f;
+    s.b[i] = place == 2 ? -1.f : 1.f;
+    s.c[i] = place == 1 ? -1.f : 1.f;
+    s.d[i] = place == 0 ? -1.f : 1.f;
+  }
+  return s;
 }
+alignas(64) constexpr Signs kStride1 = signs_of(1), kStride4 = signs_of(4);
+
+#define INKLING_QUADS(v, n)                                                                                         \
+  __builtin_shufflevector(v, v, n, n, n, n, n + 4, n + 4, n + 4, n + 4, n + 8, n + 8, n + 8, n + 8, n + 12, n + 12, \
+                          n + 12, n + 12)
+#define INKLING_FOURS(v, n)                                                                                       \
+  __builtin_shufflevector(v, v, n, n + 1, n + 2, n + 3, n, n + 1, n + 2, n + 3, n, n + 1, n + 2, n + 3, n, n + 1, \
+                          n + 2, n + 3)
+INKLING_INLINE void small_strides(Floats& v) {
+  const Floats &a1 = floats_at(kStride1.a), &b1 = floats_at(kStride1.b), &c1 = floats_at(kStride1.c),
+               &d1 = floats_at(kStride1.d);
+  const Floats &a4 = floats_at(kStride4.a), &b4 = floats_at(kStride4.b), &c4 = floats_at(kStride4.c),
+               &d4 = floats_at(kStride4.d);
+  v = 0.5f *
+      (((INKLING_QUADS(v, 0) * a1 + INKLING_QUADS(v, 1) * b1) + INKLING_QUADS(v, 2) * c1) + INKLING_QUADS(v, 3) * d1);
+  v = 0.5f *
+      (((INKLING_FOURS(v, 0) * a4 + INKLING_FOURS(v, 4) * b4) + INKLING_FOURS(v, 8) * c4) + INKLING_FOURS(v, 12) * d4);
+}
+#undef INKLING_QUADS
+#undef INKLING_FOURS
 
 INKLING_INLINE void rotate(float* row, int64_t columns, int64_t rotation) {
-  for (int64_t block = 0; block < columns; block += rotation)
-    for (int64_t stride = 1; stride < rotation; stride *= 4)
-      for (int64_t first = 0; first < rotation; first += 4 * stride) {
-        float* p = row + block + first;
-        if (stride < kLanes) {
-          for (int64_t i = 0; i < stride; ++i) butterfly(p, stride, i);
-          continue;
-        }
-        for (int64_t i = 0; i < stride; i += kLanes) {
-          Floats *a = reinterpret_cast<Floats*>(p + i), *b = reinterpret_cast<Floats*>(p + i + stride),
-                 *c = reinterpret_cast<Floats*>(p + i + 2 * stride), *d = reinterpret_cast<Floats*>(p + i + 3 * stride);
-          const Floats w = *a, x = *b, y = *c, z = *d;
-          *a = 0.5f * (((w + x) + y) - z);
-          *b = 0.5f * (((w + x) - y) + z);
-          *c = 0.5f * (((w - x) + y) + z);
-          *d = 0.5f * (((x - w) + y) + z);
-        }
+  for (int64_t c = 0; c < columns; c += kLanes) {
+    Floats v = floats_at(row + c);
+    small_strides(v);
+    *reinterpret_cast<Floats*>(row + c) = v;
+  }
+  for (int64_t stride = kLanes; stride < rotation; stride *= 4)
+    for (int64_t first = 0; first < columns; first += 4 * stride)
+      for (int64_t i = first; i < first + stride; i += kLanes) {
+        Floats* p[4];
+        for (int j = 0; j < 4; ++j) p[j] = reinterpret_cast<Floats*>(row + i + j * stride);
+        const Floats a = *p[0], b = *p[1], c = *p[2], d = *p[3];
+        *p[0] = 0.5f * (((a + b) + c) - d);
+        *p[1] = 0.5f * (((a + b) - c) + d);
+        *p[2] = 0.5f * (((a - b) + c) + d);
+        *p[3] = 0.5f * (((b - a) + c) + d);
       }
 }
 
@@ -255,6 +284,13 @@ void dequantize_row_i4(const uint8_t* codes, const uint8_t* group_scale, float s
   for (int64_t c = 0; c < columns; ++c) {
     const int code = c % 2 == 0 ? codes[c / 2] & 15 : codes[c / 2] >> 4;
     row[c] = scale * static_cast<float>(group_scale[c / kInt4Group] * (code - 8));
+  }
+}
+
+void dequantize_nf4(const uint8_t* codes, const float* scale, int64_t first, int64_t count, float* y) {
+  for (int64_t i = first; i < first + count; ++i) {
+    const int code = i % 2 == 0 ? codes[i / 2] >> 4 : codes[i / 2] & 15;
+    y[i - first] = scale[i / kNf4Block] * kNf4[code];
   }
 }
 

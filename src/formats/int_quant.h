@@ -54,4 +54,26 @@ float quantize_row_i4(const float* row, int64_t columns, uint8_t* codes, uint8_t
 void dequantize_row_i8(const int8_t* q, float scale, int64_t columns, float* row);
 void dequantize_row_i4(const uint8_t* codes, const uint8_t* group_scale, float scale, int64_t columns, float* row);
 
+// bitsandbytes' NF4 (QLoRA, arXiv 2305.14314): w = scale[i / 64] * kNf4[code of element i], i along the flat matrix;
+// two codes a byte, the first in the high nibble.
+inline constexpr int64_t kNf4Block = 64;
+inline constexpr float kNf4[16] = {-1.f,
+                                   -0.6961928009986877f,
+                                   -0.5250730514526367f,
+                                   -0.39491748809814453f,
+                                   -0.28444138169288635f,
+                                   -0.18477343022823334f,
+                                   -0.09105003625154495f,
+                                   0.f,
+                                   0.07958029955625534f,
+                                   0.16093020141124725f,
+                                   0.24611230194568634f,
+                                   0.33791524171829224f,
+                                   0.44070982933044434f,
+                                   0.5626170039176941f,
+                                   0.7229568362236023f,
+                                   1.f};
+// Elements [first, first + count) of the flat matrix.
+void dequantize_nf4(const uint8_t* codes, const float* scale, int64_t first, int64_t count, float* y);
+
 }  // namespace inkling

@@ -253,6 +253,19 @@ TEST(IntQuant, RotationTamesOutliers) {
   EXPECT_LT(relative_error(Packed(turned).values(), turned), 0.6 * relative_error(Packed(row).values(), row));
 }
 
+TEST(IntQuant, Nf4) {
+  const std::vector<uint8_t> codes(48, 0x0f);  // -1, 1, -1, ...
+  const std::vector<float> scale{2.f, 4.f};
+  Row y(3);
+  dequantize_nf4(codes.data(), scale.data(), 63, 3, y.data());
+  EXPECT_EQ(y, (Row{2.f, -4.f, 4.f}));
+  const std::vector<uint8_t> steps{0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef};
+  Row levels(16);
+  dequantize_nf4(steps.data(), scale.data(), 0, 16, levels.data());
+  EXPECT_TRUE(std::is_sorted(levels.begin(), levels.end()));
+  EXPECT_EQ(levels[7], 0.f);
+}
+
 TEST(IntQuant, DefaultRotation) {
   EXPECT_EQ(default_rotation(3072), 256);
   EXPECT_EQ(default_rotation(320), 64);
