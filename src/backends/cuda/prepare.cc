@@ -126,8 +126,7 @@ void CudaOps::prepare_matrix(const Weight& weight, CudaWeight& w) {
   } else {
     const int64_t rows = CudaModel::prepare_rows(weight);
     const int64_t stride = kind == LowBit::none ? row_bytes(weight.stored, k) : k * 4;
-    const Tensor dense = kind == LowBit::none ? Tensor() : dense_value(weight);
-    if (dense.defined()) source = dense.raw();
+    if (kind != LowBit::none) throw RuntimeError("prepare: weight '{}' cannot be converted", weight.name);
     auto* staged = space.take<std::byte>(rows * stride);
     auto* f32 = space.take<float>(rows * k * 4);
     for (int64_t r = 0; r < n; r += rows) {
