@@ -19,7 +19,7 @@ class CpuOps : public Ops {
  public:
   explicit CpuOps(CpuOptions options = {});
 
-  BackendModel& model() { return model_; }  // for PlanOps
+  const BackendModel& model() const { return model_; }  // for PlanOps
 
   void prepare(Weight& weight) override;
   // A copy: the result never changes with the host tensor.
