@@ -178,20 +178,15 @@ void climb(const Row& row) {
       median_ms(1, [&](int) { direct<<<grid, 128>>>(s, maps.x, maps.weight, maps.bias, residual, maps.reference); });
   std::printf("%-22s %-34s %8.1f ms %7.2f TFLOP/s\n", row.name, "direct", ms, flops(row) / ms * 1e-9);
   tile<Tile<2, 2, 4, 6, 3, 3>, false>("gather 128x96", row, maps);
+  tile<Tile<4, 1, 2, 6, 4, 2>, true>("halo 128x48 4 warps s4 b2", row, maps);
   tile<Tile<2, 2, 4, 6, 3, 3>, true>("halo 128x96 4 warps s3 b3", row, maps);
   tile<Tile<2, 2, 4, 6, 4, 3>, true>("halo 128x96 4 warps s4 b3", row, maps);
+  tile<Tile<2, 1, 4, 12, 4, 4>, true>("halo 128x96 2 warps s4 b4", row, maps);
   tile<Tile<4, 2, 4, 6, 4, 1>, true>("halo 256x96 8 warps s4 b1", row, maps);
   tile<Tile<4, 1, 4, 12, 3, 2>, true>("halo 256x96 4 warps s3 b2", row, maps);
   tile<Tile<4, 1, 4, 12, 4, 2>, true>("halo 256x96 4 warps s4 b2", row, maps);
-  tile<Tile<4, 1, 4, 12, 5, 2>, true>("halo 256x96 4 warps s5 b2", row, maps);
-  if (s.cout % 192 == 0) {
-    tile<Tile<2, 2, 4, 12, 3, 2>, true>("halo 128x192 4 warps s3 b2", row, maps);
-    tile<Tile<4, 2, 4, 12, 3, 1>, true>("halo 256x192 8 warps s3 b1", row, maps);
-  }
-  if (s.cout % 128 == 0) {
-    tile<Tile<2, 2, 4, 8, 4, 2>, true>("halo 128x128 4 warps s4 b2", row, maps);
-    tile<Tile<4, 2, 4, 8, 4, 1>, true>("halo 256x128 8 warps s4 b1", row, maps);
-  }
+  if (s.cout % 192 == 0) tile<Tile<2, 2, 4, 12, 3, 2>, true>("halo 128x192 4 warps s3 b2", row, maps);
+  if (s.cout % 128 == 0) tile<Tile<2, 2, 4, 8, 4, 2>, true>("halo 128x128 4 warps s4 b2", row, maps);
   report("conv2d", row, maps, 20, [&](int i) {
     const int64_t copy = i % maps.copies;
     conv2d(s, maps.x + copy * maps.in, Elem::bf16, maps.packed, maps.bias,

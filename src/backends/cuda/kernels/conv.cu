@@ -74,9 +74,11 @@ void conv2d(const ConvShape& shape, const void* x, Elem x_type, const void* pack
   if (p.flat || p.stride != 1 || shape.kernel == 1)
     return launch<Wide>(gather_kernel<Wide, true>, p, Wide::kGatherShared, stream);
   if (p.cout <= 16) return launch<Narrow>(halo_kernel<Narrow>, p, Narrow::kHaloShared, stream);
-  if (p.cout <= 48) return launch<Medium>(halo_kernel<Medium>, p, Medium::kHaloShared, stream);
+  // Two blocks for two multiprocessors are better than one large one, and four than two.
   const bool roomy = device().sm == 80 || device().sm == 90;
-  if (roomy && blocks<Large>(p) >= 2 * device().multiprocessors)
+  const int64_t enough = device().multiprocessors * 3 / 2;
+  if (p.cout <= 48 || blocks<Wide>(p) < enough) return launch<Medium>(halo_kernel<Medium>, p, Medium::kHaloShared, stream);
+  if (roomy && blocks<Large>(p) >= enough)
     return launch<Large>(halo_kernel<Large>, p, Large::kHaloShared, stream);
   launch<Wide>(halo_kernel<Wide>, p, Wide::kHaloShared, stream);
 }

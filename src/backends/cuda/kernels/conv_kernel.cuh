@@ -47,19 +47,24 @@ __host__ __device__ inline int64_t packed_offset(const Problem& p, int64_t step,
 // kWarpsM x kWarpsN warps, each kMt rows of 16 pixels by kNt groups of 8 outputs.
 template <int warps_m, int warps_n, int mt, int nt, int stages, int min_blocks>
 struct Tile {
+  static constexpr int max(int a, int b) { return a > b ? a : b; }
   static constexpr int kWarpsM = warps_m, kWarpsN = warps_n, kMt = mt, kNt = nt;
   static constexpr int kStages = stages, kMinBlocks = min_blocks;
   static constexpr int kThreads = 32 * warps_m * warps_n;
   static constexpr int kRows = warps_m * mt;                     // of a tile
   static constexpr int kOutputs = warps_n * nt * 8;              // of a tile
   static constexpr int kWeights = kOutputs / 16 * kWeightBlock;  // bytes of a step
-  static constexpr int kPatch = kPatchW * (kRows + 2) * kPixel;  // bytes, halo_kernel
-  static constexpr int kPixels = kTileW * kRows * kPixel;        // bytes of a step, gather_kernel
-  static constexpr int kStaging = warps_m * warps_n * 16 * (nt + 1) * 8 * 4;
-  static constexpr int max(int a, int b) { return a > b ? a : b; }
-  static constexpr int kHaloShared = max(2 * kPatch + stages * kWeights, kStaging);
-  static constexpr int kGatherShared = max(stages * (kPixels + kWeights), kStaging);
-  static_assert(nt % 2 == 0);
+  static constexpr int kPatchPixels = kPatchW * (kRows + 2);          // halo_kernel
+  static constexpr int kPixels = kTileW * kRows * kPixel;             // bytes of a step, gather_kernel
+  // The end turns the tile in shared memory, in two halves of each warp's rows; 16 bytes more per pixel, so that the 8
+  // pixels and 4 words that a warp writes at once lie in distinct banks.
+  static constexpr int kEndPixel = nt * 16 + 16;                      // bytes
+  static constexpr int kEndWarp = max(mt / 2, 2) * 16 * kEndPixel;    // bytes of a warp's half
+  static constexpr int kEndHalf = warps_m * warps_n * kEndWarp;
+  static constexpr int kPatch = max(kPatchPixels * kPixel, kEndHalf);
+  static constexpr int kHaloShared = 2 * kPatch + stages * kWeights + kPatchPixels * 4;
+  static constexpr int kGatherShared = max(stages * (kPixels + kWeights), 2 * kEndHalf);
+  static_assert(nt % 2 == 0 && mt % 2 == 0);
 };
 
 // --- instructions ---------------------------------------------------------------------------------------------
@@ -143,102 +148,148 @@ __device__ __forceinline__ void multiply(float (&acc)[T::kMt][T::kNt][4], uint32
   }
 }
 
-// Bias, residual and store, 16 pixels at a time, turned in shared memory so that a pixel's outputs are written
-// together.
+// Sums start from the bias.
 template <class T>
-__device__ __forceinline__ void finish(const Problem& p, const Place& place, const float (&acc)[T::kMt][T::kNt][4],
-                                       uint8_t* shared) {
-  constexpr int kWidth = T::kNt * 8, kPitch = kWidth + 8;
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  float* staging = reinterpret_cast<float*>(shared) + warp * 16 * kPitch;
-  const int n0 = place.n * T::kOutputs + warp / T::kWarpsM * kWidth;
-  const bool whole = p.cout % 8 == 0;
+__device__ __forceinline__ void start(const Problem& p, const Place& place, float (&acc)[T::kMt][T::kNt][4]) {
+  const int n0 = place.n * T::kOutputs + threadIdx.x / 32 / T::kWarpsM * (T::kNt * 8) + threadIdx.x % 4 * 2;
 #pragma unroll
-  for (int m = 0; m < T::kMt; ++m) {
+  for (int n = 0; n < T::kNt; ++n) {
+    float b[2];
 #pragma unroll
-    for (int n = 0; n < T::kNt; ++n)
+    for (int e = 0; e < 2; ++e) b[e] = p.bias && n0 + n * 8 + e < p.cout ? __ldg(p.bias + n0 + n * 8 + e) : 0.f;
 #pragma unroll
-      for (int half = 0; half < 2; ++half)
-        *reinterpret_cast<float2*>(staging + (lane / 4 + half * 8) * kPitch + n * 8 + lane % 4 * 2) =
-            make_float2(acc[m][n][2 * half], acc[m][n][2 * half + 1]);
-    __syncwarp();
-    const int y = (place.tile_y * T::kRows + warp % T::kWarpsM * T::kMt + m) * p.phases + place.phase_y;
-    const int x0 = place.tile_x * kTileW;
-    if (y < p.out_h && whole) {
+    for (int m = 0; m < T::kMt; ++m)
 #pragma unroll
-      for (int c = lane; c < 16 * T::kNt; c += 32) {
-        const int pixel = c / T::kNt, n = n0 + c % T::kNt * 8;
-        const int x = (x0 + pixel) * p.phases + place.phase_x;
-        if (x >= p.out_w || n >= p.cout) continue;
-        float v[8];
-        *reinterpret_cast<float4*>(v) = *reinterpret_cast<const float4*>(staging + pixel * kPitch + n - n0);
-        *reinterpret_cast<float4*>(v + 4) = *reinterpret_cast<const float4*>(staging + pixel * kPitch + n - n0 + 4);
-        if (p.bias) {
-#pragma unroll
-          for (int e = 0; e < 8; ++e) v[e] += __ldg(p.bias + n + e);
-        }
-        const int64_t at = (static_cast<int64_t>(y) * p.out_w + x) * p.cout + n;
-        if (p.residual) {
-          const uint4 r = *reinterpret_cast<const uint4*>(static_cast<const __nv_bfloat16*>(p.residual) + at);
-          const uint32_t words[4] = {r.x, r.y, r.z, r.w};
-#pragma unroll
-          for (int e = 0; e < 4; ++e) {
-            v[2 * e] += __uint_as_float(words[e] << 16);
-            v[2 * e + 1] += __uint_as_float(words[e] & 0xffff0000u);
-          }
-        }
-        if (p.y_f32) {
-          float4* to = reinterpret_cast<float4*>(static_cast<float*>(p.y) + at);
-          to[0] = make_float4(v[0], v[1], v[2], v[3]);
-          to[1] = make_float4(v[4], v[5], v[6], v[7]);
-        } else {
-          __nv_bfloat162 o[4];
-#pragma unroll
-          for (int e = 0; e < 4; ++e) o[e] = __floats2bfloat162_rn(v[2 * e], v[2 * e + 1]);
-          *reinterpret_cast<uint4*>(static_cast<__nv_bfloat16*>(p.y) + at) = *reinterpret_cast<const uint4*>(o);
-        }
-      }
-    } else if (y < p.out_h) {
-      const int width = min(kWidth, p.cout - n0);
-      for (int c = lane; c < 16 * width; c += 32) {
-        const int pixel = c / width, n = n0 + c % width;
-        const int x = (x0 + pixel) * p.phases + place.phase_x;
-        if (x >= p.out_w) continue;
-        float v = staging[pixel * kPitch + n - n0];
-        if (p.bias) v += p.bias[n];
-        const int64_t at = (static_cast<int64_t>(y) * p.out_w + x) * p.cout + n;
-        if (p.residual) v += __bfloat162float(static_cast<const __nv_bfloat16*>(p.residual)[at]);
-        if (p.y_f32)
-          static_cast<float*>(p.y)[at] = v;
-        else
-          static_cast<__nv_bfloat16*>(p.y)[at] = __float2bfloat16(v);
-      }
-    }
-    __syncwarp();
+      for (int e = 0; e < 4; ++e) acc[m][n][e] = b[e % 2];
   }
 }
 
+// The part of the output that a warp makes, in halves of its rows.
+template <class T>
+struct End {
+  const Problem& p;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  int first_y, first_x, n0;
+  // Whole groups of 8 channels in bf16 are read and written as 16 bytes, by way of shared memory.
+  const bool whole;
+
+  __device__ End(const Problem& problem, const Place& place)
+      : p(problem),
+        first_y((place.tile_y * T::kRows + warp % T::kWarpsM * T::kMt) * p.phases + place.phase_y),
+        first_x(place.tile_x * kTileW * p.phases + place.phase_x),
+        n0(place.n * T::kOutputs + warp / T::kWarpsM * (T::kNt * 8)),
+        whole(p.cout % 8 == 0 && !p.y_f32) {}
+
+  // Index of an output; -1 outside.
+  __device__ int64_t at(int m, int pixel, int n) const {
+    const int y = first_y + m * p.phases, x = first_x + pixel * p.phases;
+    return y < p.out_h && x < p.out_w && n < p.cout ? (static_cast<int64_t>(y) * p.out_w + x) * p.cout + n : -1;
+  }
+  // Calls f(byte in the warp's half, index of 8 outputs) for this lane's share of a half.
+  template <class F>
+  __device__ __forceinline__ void each8(int half, const F& f) const {
+#pragma unroll 4
+    for (int c = lane; c < T::kMt / 2 * 16 * T::kNt; c += 32) {
+      const int pixel = c / T::kNt, k = c % T::kNt;
+      const int64_t index = at(half * (T::kMt / 2) + pixel / 16, pixel % 16, n0 + k * 8);
+      if (index >= 0) f(warp * T::kEndWarp + pixel * T::kEndPixel + k * 16, index);
+    }
+  }
+  __device__ __forceinline__ void load_residual(int half, uint32_t to) const {
+    if (!whole || !p.residual) return;
+    const auto* residual = static_cast<const __nv_bfloat16*>(p.residual);
+    each8(half, [&](int byte, int64_t index) { copy16(to + byte, residual + index, true); });
+  }
+  __device__ __forceinline__ void prefetch_residual(int half) const {
+    if (!whole || !p.residual) return;
+    const auto* residual = static_cast<const __nv_bfloat16*>(p.residual);
+    each8(half, [&](int, int64_t index) { asm volatile("prefetch.global.L2 [%0];" ::"l"(residual + index)); });
+  }
+  // `half` is a constant once unrolled: sums are registers.
+  template <int half>
+  __device__ __forceinline__ void store(const float (&acc)[T::kMt][T::kNt][4], uint8_t* shared) const {
+    if (!whole) return store_each<half>(acc, shared);
+    __syncwarp();
+#pragma unroll
+    for (int m = 0; m < T::kMt / 2; ++m)
+#pragma unroll
+      for (int n = 0; n < T::kNt; ++n)
+#pragma unroll
+        for (int e = 0; e < 4; e += 2) {
+          const float* v = acc[half * (T::kMt / 2) + m][n] + e;
+          auto* pair = reinterpret_cast<uint32_t*>(
+              shared + warp * T::kEndWarp + (m * 16 + lane / 4 + e * 4) * T::kEndPixel + n * 16 + lane % 4 * 4);
+          const uint32_t r = p.residual ? *pair : 0;
+          const __nv_bfloat162 sum =
+              __floats2bfloat162_rn(v[0] + __uint_as_float(r << 16), v[1] + __uint_as_float(r & 0xffff0000u));
+          *pair = *reinterpret_cast<const uint32_t*>(&sum);
+        }
+    __syncwarp();
+    auto* y = static_cast<__nv_bfloat16*>(p.y);
+    each8(half, [&](int byte, int64_t index) {
+      *reinterpret_cast<uint4*>(y + index) = *reinterpret_cast<const uint4*>(shared + byte);
+    });
+  }
+  // The general way: 16 pixels at a time as f32, element by element.
+  template <int half>
+  __device__ __forceinline__ void store_each(const float (&acc)[T::kMt][T::kNt][4], uint8_t* shared) const {
+    constexpr int kPitch = T::kNt * 8 + 8;
+    static_assert(16 * kPitch * 4 <= T::kEndWarp);
+    float* rows = reinterpret_cast<float*>(shared + warp * T::kEndWarp);
+    const int width = min(T::kNt * 8, p.cout - n0);
+#pragma unroll
+    for (int m = half * (T::kMt / 2); m < (half + 1) * (T::kMt / 2); ++m) {
+      __syncwarp();
+#pragma unroll
+      for (int n = 0; n < T::kNt; ++n)
+#pragma unroll
+        for (int e = 0; e < 4; e += 2)
+          *reinterpret_cast<float2*>(rows + (lane / 4 + e * 4) * kPitch + n * 8 + lane % 4 * 2) =
+              make_float2(acc[m][n][e], acc[m][n][e + 1]);
+      __syncwarp();
+      for (int c = lane; c < 16 * width; c += 32) {
+        const int pixel = c / width, k = c % width;
+        const int64_t index = at(m, pixel, n0 + k);
+        if (index < 0) continue;
+        float v = rows[pixel * kPitch + k];
+        if (p.residual) v += __bfloat162float(static_cast<const __nv_bfloat16*>(p.residual)[index]);
+        if (p.y_f32)
+          static_cast<float*>(p.y)[index] = v;
+        else
+          static_cast<__nv_bfloat16*>(p.y)[index] = __float2bfloat16(v);
+      }
+    }
+  }
+};
+
 // --- 3x3, stride 1 --------------------------------------------------------------------------------------------
 
-// Starts the copies of part `part` of `parts` of a patch: 32 channels from `channel` on.
+// Where the pixels of a patch lie in the map, -1 outside of it and where no tap reads.
 template <class T>
-__device__ __forceinline__ void load_patch(const Problem& p, int y0, int x0, int channel, int part, int parts,
-                                           uint32_t to) {
-  constexpr int kChunks = kPatchW * (T::kRows + 2) * 4, kRounds = (kChunks + T::kThreads - 1) / T::kThreads;
-  const int per_part = (kRounds + parts - 1) / parts;
-  const int q = threadIdx.x % 4;
-  const bool channels = channel + q * 8 < p.cin;
-#pragma unroll 1
-  for (int i = part * per_part; i < min((part + 1) * per_part, kRounds); ++i) {
-    const int pixel = (threadIdx.x + i * T::kThreads) / 4;
+__device__ __forceinline__ void make_table(const Problem& p, int y0, int x0, int* table) {
+  for (int pixel = threadIdx.x; pixel < T::kPatchPixels; pixel += T::kThreads) {
     const int py = pixel / kPatchW, px = pixel % kPatchW;
-    if (py >= T::kRows + p.taps_h - 1 || px >= kTileW + p.taps_w - 1) continue;  // no tap reads it
-    const int y = y0 + py, x = x0 + px;
-    const bool valid = channels && static_cast<unsigned>(y) < static_cast<unsigned>(p.h) &&
-                       static_cast<unsigned>(x) < static_cast<unsigned>(p.w);
-    const auto* map = static_cast<const __nv_bfloat16*>(p.x);
-    copy16(to + pixel * kPixel + q * 16,
-           valid ? map + (static_cast<int64_t>(y) * p.w + x) * p.cin + channel + q * 8 : map, valid);
+    const bool read = py < T::kRows + p.taps_h - 1 && px < kTileW + p.taps_w - 1;
+    const bool inside = static_cast<unsigned>(y0 + py) < static_cast<unsigned>(p.h) &&
+                        static_cast<unsigned>(x0 + px) < static_cast<unsigned>(p.w);
+    table[pixel] = read && inside ? (y0 + py) * p.w + x0 + px : -1;
+  }
+}
+
+// Starts copies [first, last) of this thread's share of a patch: 32 channels from `channel` on.
+template <class T>
+__device__ __forceinline__ void load_patch(const Problem& p, const int* table, int channel, int first, int last,
+                                           uint32_t to) {
+  const int q = threadIdx.x % 4;
+  const auto* map = static_cast<const __nv_bfloat16*>(p.x) + channel + q * 8;
+  const bool channels = channel + q * 8 < p.cin;
+#pragma unroll 2
+  for (int i = first; i < last; ++i) {
+    const int pixel = threadIdx.x / 4 + i * (T::kThreads / 4);
+    if (pixel >= T::kPatchPixels) break;
+    const int index = table[pixel];
+    const bool valid = channels && index >= 0;
+    copy16(to + pixel * kPixel + q * 16, valid ? map + static_cast<int64_t>(index) * p.cin : p.x, valid);
   }
 }
 
@@ -247,25 +298,30 @@ __global__ __launch_bounds__(T::kThreads, T::kMinBlocks) void halo_kernel(const 
   static_assert(T::kHaloShared <= kMaxShared);
   extern __shared__ __align__(128) uint8_t shared[];
   const uint32_t patches = shared_address(shared), ring = patches + 2 * T::kPatch;
+  int* table = reinterpret_cast<int*>(shared + 2 * T::kPatch + T::kStages * T::kWeights);
   const Place place(p);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int y0 = place.tile_y * T::kRows + (place.phase_y ? p.origin_y[1] : p.origin_y[0]);
-  const int x0 = place.tile_x * kTileW + (place.phase_x ? p.origin_x[1] : p.origin_x[0]);
   const int first16 = place.n * T::kOutputs / 16, outputs16 = p.output16 - first16;
   const int64_t phase_step = static_cast<int64_t>(place.phase_y * p.phases + place.phase_x) * p.steps;
   const uint8_t* weights = p.packed + (phase_step * p.output16 + first16) * kWeightBlock;
   const int taps = p.taps_h * p.taps_w;
-  // Parts of the next patch that are started with this one's first taps; the last must be complete when its turn comes.
-  const int parts = taps - T::kStages + 2;
+  // The next patch is started with this one's first taps: early enough to be complete when its turn comes.
+  constexpr int kCopies = (T::kPatchPixels * 4 + T::kThreads - 1) / T::kThreads;
+  const int parts = taps - T::kStages + 2, copies = (kCopies + parts - 1) / parts;
 
-  load_patch<T>(p, y0, x0, 0, 0, 1, patches);
+  make_table<T>(p, place.tile_y * T::kRows + (place.phase_y ? p.origin_y[1] : p.origin_y[0]),
+                place.tile_x * kTileW + (place.phase_x ? p.origin_x[1] : p.origin_x[0]), table);
+  __syncthreads();
+  load_patch<T>(p, table, 0, 0, kCopies, patches);
 #pragma unroll
   for (int s = 0; s < T::kStages - 1; ++s) {
     if (s < p.steps) load_weights<T>(p, weights, outputs16, s, ring + s * T::kWeights);
     copies_commit();
   }
 
-  float acc[T::kMt][T::kNt][4] = {};
+  float acc[T::kMt][T::kNt][4];
+  start<T>(p, place, acc);
+  const End<T> end(p, place);
   const uint32_t lane_pixels = patches + (warp % T::kWarpsM * T::kMt * kPatchW + lane % 16) * kPixel + lane / 16 * 16;
   const uint32_t lane_weights = ring + warp / T::kWarpsM * (T::kNt / 2) * kWeightBlock + lane * 16;
   int tap = 0, tap_x = 0, slice = 0, shift = 0, stage = 0;
@@ -275,8 +331,13 @@ __global__ __launch_bounds__(T::kThreads, T::kMinBlocks) void halo_kernel(const 
     const int ahead = step + T::kStages - 1, free = stage == 0 ? T::kStages - 1 : stage - 1;
     if (ahead < p.steps) load_weights<T>(p, weights, outputs16, ahead, ring + free * T::kWeights);
     const int channel = (slice + 1) * kSlice;
-    if (tap < parts && channel < p.cin)
-      load_patch<T>(p, y0, x0, channel, tap, parts, patches + (slice + 1) % 2 * T::kPatch);
+    const uint32_t other = patches + (slice + 1) % 2 * T::kPatch;
+    if (channel < p.cin) {
+      if (tap < parts) load_patch<T>(p, table, channel, tap * copies, min((tap + 1) * copies, kCopies), other);
+    } else if (tap == 0) {  // the last slice leaves a buffer to the residual
+      end.load_residual(0, other);
+      end.prefetch_residual(1);
+    }
     copies_commit();
     multiply<T, kPatchW * kPixel>(acc, lane_pixels + slice % 2 * T::kPatch + shift, lane_weights + stage * T::kWeights);
     stage = stage + 1 == T::kStages ? 0 : stage + 1;
@@ -290,9 +351,13 @@ __global__ __launch_bounds__(T::kThreads, T::kMinBlocks) void halo_kernel(const 
       ++slice;
     }
   }
-  copies_wait<0>();
   __syncthreads();
-  finish<T>(p, place, acc, shared);
+  end.load_residual(1, patches + (slice + 1) % 2 * T::kPatch);
+  copies_commit();
+  copies_wait<1>();
+  end.template store<0>(acc, shared + slice % 2 * T::kPatch);
+  copies_wait<0>();
+  end.template store<1>(acc, shared + (slice + 1) % 2 * T::kPatch);
 }
 
 // --- any convolution ------------------------------------------------------------------------------------------
@@ -359,7 +424,8 @@ __global__ __launch_bounds__(T::kThreads, T::kMinBlocks) void gather_kernel(cons
   };
   for (int s = 0; s < T::kStages - 1; ++s) load(s, s);
 
-  float acc[T::kMt][T::kNt][4] = {};
+  float acc[T::kMt][T::kNt][4];
+  start<T>(p, place, acc);
   const uint32_t lane_pixels = pixels + (warp % T::kWarpsM * T::kMt * kTileW + lane % 16) * kPixel + lane / 16 * 16;
   const uint32_t lane_weights = ring + warp / T::kWarpsM * (T::kNt / 2) * kWeightBlock + lane * 16;
   int stage = 0;
@@ -372,7 +438,13 @@ __global__ __launch_bounds__(T::kThreads, T::kMinBlocks) void gather_kernel(cons
   }
   copies_wait<0>();
   __syncthreads();
-  finish<T>(p, place, acc, shared);
+  const End<T> end(p, place);
+  end.load_residual(0, pixels);
+  end.load_residual(1, pixels + T::kEndHalf);
+  copies_commit();
+  copies_wait<0>();
+  end.template store<0>(acc, shared);
+  end.template store<1>(acc, shared + T::kEndHalf);
 }
 
 }  // namespace inkling::cuda::conv

@@ -7,9 +7,10 @@
 namespace inkling::cuda::conv {
 
 Problem make_problem(const ConvShape& s) {
-  constexpr int64_t kMaxSide = 1 << 20, kMaxChannels = 1 << 16;
+  constexpr int64_t kMaxSide = 1 << 20, kMaxPixels = 1 << 30, kMaxChannels = 1 << 16;
   const bool sizes = std::min({s.h, s.w, s.cin, s.cout, s.out_h(), s.out_w()}) >= 1 &&
                      std::max({s.in_h(), s.in_w(), s.out_h(), s.out_w()}) <= kMaxSide &&
+                     std::max(s.h * s.w, s.out_h() * s.out_w()) <= kMaxPixels &&
                      std::max(s.cin, s.cout) <= kMaxChannels;
   const bool pads = std::min({s.pad_top, s.pad_left, s.pad_bottom, s.pad_right}) >= 0;
   const bool kinds = (s.kernel == 1 || s.kernel == 3) && (s.stride == 1 || (s.stride == 2 && !s.upsample));
