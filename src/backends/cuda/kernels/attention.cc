@@ -70,8 +70,7 @@ void attention(AttentionKernel kernel, const AttentionShape& shape, const Attent
   if (shape.total_rows(0) + shape.total_rows(1) == 0) return;
   switch (kernel) {
     case AttentionKernel::flash: return attn::flash(shape, first, second, stream);
-    case AttentionKernel::int8:
-      return attn::int8(shape, first, second, attn::device_values(), workspace, stream);
+    case AttentionKernel::int8: return attn::int8(shape, first, second, attn::device_values(), workspace, stream);
     case AttentionKernel::cudnn: return attn::cudnn(shape, first, second, workspace, stream);
   }
 }

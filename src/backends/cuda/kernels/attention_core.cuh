@@ -4,9 +4,6 @@
 // Shared memory holds tiles of keys and values, rows padded to an odd number of 16-byte chunks: the eight rows that one
 // ldmatrix phase reads then lie in distinct banks, and every address is a lane's base plus a compile-time constant.
 //
-// With `overlap`, the scores of the next tile are computed before the values of the current one are summed, so that the
-// tensor cores have work while the softmax of the next tile runs; both kinds of instructions are independent.
-//
 // The maximum that the exponentials refer to is raised only when it grew by more than kSlack, which skips nearly all
 // rescaling of the result after the first tiles. Probabilities are then at most 2^kSlack instead of 1.
 #pragma once
@@ -24,13 +21,13 @@ struct Tile {
   int head_dim;
   int strips;  // of 16 query rows a warp
   int warps;
-  int keys;    // per step
+  int keys;    // of a tile in shared memory
+  int step;    // keys whose scores are held at a time
   int blocks;  // per multiprocessor, for the register budget
   Scores scores = Scores::bf16;
   Values values = Values::bf16;
   bool query_in_registers = true;
-  bool overlap = true;
-  int stages = 2;  // of keys and of values
+  int stages = 2;  // 1: keys and values take turns to be loaded
 
   constexpr int rows() const { return strips * 16 * warps; }
   constexpr int threads() const { return warps * 32; }
@@ -93,95 +90,90 @@ __device__ __forceinline__ Span sequence_span(const Problem& p, int s) {
   return {p.offsets[s], p.offsets[s + 1] - p.offsets[s], second[s], second[s + 1] - second[s]};
 }
 
-// `Rows` rows of `Bytes` bytes; those from `valid` on become zeros. A thread copies the same columns of several rows.
-template <int Rows, int Bytes, int Stride, int Threads>
-__device__ __forceinline__ void load_rows(uint32_t to, const char* from, int64_t row_bytes, int valid) {
-  constexpr int kChunks = Bytes / 16;
-  constexpr int kAcross = kChunks % 16 == 0 ? 16 : kChunks % 8 == 0 ? 8 : kChunks % 4 == 0 ? 4 : 2;
-  constexpr int kStep = Threads / kAcross;  // rows a pass
+// A thread copies the same columns of several rows: `kAcross` threads a row, `kStep` rows a pass.
+template <int Bytes, int Threads>
+struct Copier {
+  static constexpr int kChunks = Bytes / 16;
+  static constexpr int kAcross = kChunks % 16 == 0 ? 16 : kChunks % 8 == 0 ? 8 : kChunks % 4 == 0 ? 4 : 2;
+  static constexpr int kStep = Threads / kAcross;
   static_assert(kChunks % kAcross == 0);
-  const int row = threadIdx.x / kAcross, column = threadIdx.x % kAcross * 16;
-  const char* p = from + row * row_bytes + column;
-  const uint32_t t = to + row * Stride + column;
-  if (valid >= Rows) {
+  __device__ __forceinline__ static int row() { return threadIdx.x / kAcross; }
+  __device__ __forceinline__ static int column() { return threadIdx.x % kAcross * 16; }
+
+  // `Rows` rows, `from`: the thread's place in the first pass, `pass_bytes` apart; left where the next tile begins.
+  // Rows from `valid` on become zeros; `from` is then of no further use.
+  template <int Rows, int Stride>
+  __device__ __forceinline__ static void copy(uint32_t to, const char*& from, uint32_t pass_bytes, int valid) {
+    const uint32_t t = to + row() * Stride + column();
+    if (valid >= Rows) {
 #pragma unroll
-    for (int i = 0; i < Rows; i += kStep, p += kStep * row_bytes) {
-      if (Rows % kStep != 0 && row + i >= Rows) break;
+      for (int i = 0; i < Rows; i += kStep, from += pass_bytes) {
+        if (Rows % kStep != 0 && row() + i >= Rows) break;
 #pragma unroll
-      for (int c = 0; c < kChunks; c += kAcross) copy16(t + i * Stride + c * 16, p + c * 16);
-    }
-  } else {
+        for (int c = 0; c < kChunks; c += kAcross) copy16(t + i * Stride + c * 16, from + c * 16);
+      }
+    } else {
 #pragma unroll 1
-    for (int i = 0; i < Rows; i += kStep, p += kStep * row_bytes) {
-      if (Rows % kStep != 0 && row + i >= Rows) break;
-      const bool copy = row + i < valid;
+      for (int i = 0; i < Rows; i += kStep) {
+        if (Rows % kStep != 0 && row() + i >= Rows) break;
+        const bool exists = row() + i < valid;
+        const char* p = from + (exists ? static_cast<int64_t>(i / kStep) * pass_bytes : -static_cast<int64_t>(row()) * (pass_bytes / kStep));
 #pragma unroll
-      for (int c = 0; c < kChunks; c += kAcross)
-        copy16_or_zero(t + i * Stride + c * 16, copy ? p + c * 16 : from, copy);
+        for (int c = 0; c < kChunks; c += kAcross) copy16_or_zero(t + i * Stride + c * 16, p + c * 16, exists);
+      }
     }
   }
-}
+};
 
-// Walks over the key tiles of one sequence and kv head; no tile spans both parts.
+// The key tiles of one sequence and kv head, in the order in which they are loaded; no tile spans both parts.
 template <Tile T>
-struct KeyTiles {
-  const Problem& p;
-  const Span span;
-  const int sequence, head;
-  uint32_t keys_at, values_at;
-
+struct KeyStream {
+  using Keys = Copier<T.key_bytes(), T.threads()>;
+  using ValueRows = Copier<T.head_dim * 2, T.threads()>;
   static constexpr int kKeyStage = T.keys * T.key_stride(), kValueStage = T.keys * T.value_stride();
 
-  __device__ __forceinline__ int count(int part) const { return (span.count(part) + T.keys - 1) / T.keys; }
-  struct Place {
-    int part, row, valid;
-  };
-  __device__ __forceinline__ Place place(int tile) const {
-    const int first = count(0), part = tile >= first;
-    const int row = (tile - (part ? first : 0)) * T.keys;
-    return {part, row, min(T.keys, span.count(part) - row)};
-  }
-  __device__ __forceinline__ int64_t workspace_row(const Place& at) const {
-    return static_cast<int64_t>(head * p.groups + p.first_group[at.part] + span.first(at.part) / kKeyGroup + sequence) *
-               kKeyGroup + at.row;
-  }
-  __device__ __forceinline__ float key_scale(const Place& at) const {
-    return p.key_scale[workspace_row(at) / kKeyGroup];
-  }
-  __device__ __forceinline__ uint32_t keys_of(int tile) const {
-    return keys_at + (T.stages - 1 - tile % T.stages) * kKeyStage;
-  }
-  __device__ __forceinline__ uint32_t values_of(int tile) const { return values_at + tile % T.stages * kValueStage; }
+  const Problem& p;
+  const char *k = nullptr, *v = nullptr;  // the thread's place in the next tile
+  uint32_t k_pass = 0, v_pass = 0;        // bytes between two passes
+  const float* scale = nullptr;           // of the next tile, int8
+  int left = 0;                           // rows of the part that were not loaded
 
-  __device__ __forceinline__ void load_keys(int tile) const {
-    const Place at = place(tile);
+  __device__ __forceinline__ void start(int part) {
+    const int head = blockIdx.y * p.kv_heads / p.heads, sequence = blockIdx.z;
+    const int32_t* offsets = p.offsets + part * (p.sequences + 1) + sequence;
+    const int first = offsets[0];
+    left = offsets[1] - first;
+    const AttentionPart& from = p.parts[part];
+    const int64_t bytes = from.kv_stride * 2, head_at = head * T.head_dim * 2 + ValueRows::column();
+    const int64_t group = static_cast<int64_t>(head) * p.groups + p.first_group[part] + first / kKeyGroup + sequence;
     if constexpr (T.scores == Scores::int8) {
-      load_rows<T.keys, T.head_dim, T.key_stride(), T.threads()>(
-          keys_of(tile), reinterpret_cast<const char*>(p.keys) + workspace_row(at) * T.head_dim, T.head_dim, T.keys);
+      static_assert(T.keys == kKeyGroup);
+      k = reinterpret_cast<const char*>(p.keys) + (group * kKeyGroup + Keys::row()) * T.head_dim + Keys::column();
+      k_pass = Keys::kStep * T.head_dim;
+      scale = p.key_scale + group;
     } else {
-      const AttentionPart& part = p.parts[at.part];
-      const int64_t stride = part.kv_stride * 2;
-      load_rows<T.keys, T.head_dim * 2, T.key_stride(), T.threads()>(
-          keys_of(tile),
-          static_cast<const char*>(part.k) + (span.first(at.part) + at.row) * stride + head * T.head_dim * 2, stride,
-          at.valid);
+      k = static_cast<const char*>(from.k) + (first + Keys::row()) * bytes + head_at;
+      k_pass = Keys::kStep * bytes;
     }
-  }
-  __device__ __forceinline__ void load_values(int tile) const {
-    const Place at = place(tile);
     if constexpr (T.values == Values::f16) {
-      load_rows<T.keys, T.head_dim * 2, T.value_stride(), T.threads()>(
-          values_of(tile), reinterpret_cast<const char*>(p.values) + workspace_row(at) * T.head_dim * 2,
-          T.head_dim * 2, T.keys);
+      v = reinterpret_cast<const char*>(p.values) + (group * kKeyGroup + ValueRows::row()) * T.head_dim * 2 +
+          ValueRows::column();
+      v_pass = ValueRows::kStep * T.head_dim * 2;
     } else {
-      const AttentionPart& part = p.parts[at.part];
-      const int64_t stride = part.kv_stride * 2;
-      load_rows<T.keys, T.head_dim * 2, T.value_stride(), T.threads()>(
-          values_of(tile),
-          static_cast<const char*>(part.v) + (span.first(at.part) + at.row) * stride + head * T.head_dim * 2, stride,
-          at.valid);
+      v = static_cast<const char*>(from.v) + (first + ValueRows::row()) * bytes + head_at;
+      v_pass = ValueRows::kStep * bytes;
     }
   }
+  // Loads keys, then values, then goes on to the next tile.
+  __device__ __forceinline__ int valid() const { return min(T.keys, left); }
+  __device__ __forceinline__ void load_keys(uint32_t to) {
+    if (left <= 0) start(1);
+    Keys::template copy<T.keys, T.key_stride()>(to, k, k_pass, T.scores == Scores::int8 ? T.keys : left);
+  }
+  __device__ __forceinline__ void load_values(uint32_t to) {
+    ValueRows::template copy<T.keys, T.value_stride()>(to, v, v_pass, T.values == Values::f16 ? T.keys : left);
+  }
+  __device__ __forceinline__ void next() { left -= T.keys, scale += T.scores == Scores::int8; }
 };
 
 // What a warp holds of its strips of query rows. Lane l holds rows l / 4 and l / 4 + 8 of a strip and, of every eight
@@ -189,18 +181,17 @@ struct KeyTiles {
 template <Tile T>
 struct Strips {
   static constexpr int kSteps = T.key_bytes() / 32;  // of q k^T: 16 bf16 or 32 s8 deep
-  static constexpr int kColumns = T.keys / 8, kChannels = T.head_dim / 8;
+  static constexpr int kColumns = T.step / 8, kChannels = T.head_dim / 8;
   using Score = std::conditional_t<T.scores == Scores::int8, int, float>;
 
   uint32_t query[T.query_in_registers ? T.strips : 1][T.query_in_registers ? kSteps : 1][4];
   uint32_t query_at = 0;  // lane's address, where the query stays in shared memory
   float query_scale[T.strips][2];
   Score scores[T.strips][kColumns][4];
-  uint32_t p[T.strips][T.keys / 16][4];  // probabilities, as the next product's operand
+  uint32_t p[T.strips][T.step / 16][4];  // probabilities, as the next product's operand
   float out[T.strips][kChannels][4];
   float reference[T.strips][2], sum[T.strips][2];
-  float factor[T.strips][2], shift[T.strips][2], alpha[T.strips][2];  // of the current tile
-  bool raised = false;
+  float factor[T.strips][2], shift[T.strips][2];  // of the current step: p = 2^(score * factor - shift)
 
   __device__ __forceinline__ void clear() {
 #pragma unroll
@@ -325,28 +316,39 @@ struct Strips {
 
   // Raises the reference where the tile's maximum asks for it. `scale`: of the tile's scores, log2.
   __device__ __forceinline__ void raise(float scale) {
-    raised = false;
+    float most[T.strips][2];
+    bool raised = false;
 #pragma unroll
     for (int m = 0; m < T.strips; ++m)
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
-        float most = fmaxf(score(scores[m][0][r * 2]), score(scores[m][0][r * 2 + 1]));
+        float x = fmaxf(score(scores[m][0][r * 2]), score(scores[m][0][r * 2 + 1]));
 #pragma unroll
         for (int n = 1; n < kColumns; ++n)
-          most = fmaxf(most, fmaxf(score(scores[m][n][r * 2]), score(scores[m][n][r * 2 + 1])));
-        most = quad_max(most);
-        factor[m][r] = scale * query_scale[m][r];
-        if constexpr (T.scores == Scores::int8) most -= kMagicValue;
-        most *= factor[m][r];
-        const bool raise = most > reference[m][r] + kSlack;
-        const float next = raise ? most : reference[m][r];
-        alpha[m][r] = exp2_fast(reference[m][r] - next);
-        sum[m][r] *= alpha[m][r];
-        reference[m][r] = next;
-        shift[m][r] = T.scores == Scores::int8 ? fmaf(kMagicValue, factor[m][r], next) : next;
-        raised |= raise;
+          x = fmaxf(x, fmaxf(score(scores[m][n][r * 2]), score(scores[m][n][r * 2 + 1])));
+        factor[m][r] = T.scores == Scores::int8 ? scale * query_scale[m][r] : scale;
+        most[m][r] = (quad_max(x) - (T.scores == Scores::int8 ? kMagicValue : 0.f)) * factor[m][r];
+        raised |= most[m][r] > reference[m][r] + kSlack;
       }
-    raised = __any_sync(0xffffffffu, raised);
+    if (__any_sync(0xffffffffu, raised)) {
+#pragma unroll
+      for (int m = 0; m < T.strips; ++m)
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          // Rows that stay below the slack are left as they are: a row's result must not depend on its neighbours.
+          const float next = most[m][r] > reference[m][r] + kSlack ? most[m][r] : reference[m][r];
+          const float alpha = exp2_fast(reference[m][r] - next);
+          reference[m][r] = next;
+          sum[m][r] *= alpha;
+#pragma unroll
+          for (int c = 0; c < kChannels; ++c) out[m][c][r * 2] *= alpha, out[m][c][r * 2 + 1] *= alpha;
+        }
+    }
+#pragma unroll
+    for (int m = 0; m < T.strips; ++m)
+#pragma unroll
+      for (int r = 0; r < 2; ++r)
+        shift[m][r] = T.scores == Scores::int8 ? fmaf(kMagicValue, factor[m][r], reference[m][r]) : reference[m][r];
   }
 
   // Probabilities of 16 keys.
@@ -366,18 +368,8 @@ struct Strips {
     }
   }
 
-  __device__ __forceinline__ void rescale() {
-    if (!raised) return;
-#pragma unroll
-    for (int m = 0; m < T.strips; ++m)
-#pragma unroll
-      for (int c = 0; c < kChannels; ++c)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) out[m][c][i] *= alpha[m][i / 2];
-  }
-
   // out += p v, in steps of 16 keys (f32 sums) or 32 channels (f16 sums, added to `out` at the step's end).
-  static constexpr int kValueSteps = T.values == Values::f16 ? T.head_dim / 32 : T.keys / 16;
+  static constexpr int kValueSteps = T.values == Values::f16 ? T.head_dim / 32 : T.step / 16;
   __device__ __forceinline__ void multiply_values(uint32_t values, int step) {
     const int lane = threadIdx.x % 32;
     const uint32_t at = values + (lane / 8 % 2 * 8 + lane % 8) * T.value_stride() + lane / 16 * 16;
@@ -395,7 +387,7 @@ struct Strips {
     } else {
       uint32_t partial[T.strips][4][2] = {};
 #pragma unroll
-      for (int k = 0; k < T.keys / 16; ++k)
+      for (int k = 0; k < T.step / 16; ++k)
 #pragma unroll
         for (int c = 0; c < 4; c += 2) {
           uint32_t b[4];
@@ -469,99 +461,80 @@ __global__ void __launch_bounds__(C::kTile.threads(), C::kTile.blocks) attend(co
   const int64_t q_stride = part.q_stride * 2, global_row = span.first(query_part) + query_row;
 
   const uint32_t base = shared_address(shared);
-  const uint32_t tiles_at = base + (T.query_in_registers ? 0 : T.query_bytes());
-  constexpr int kTiles = T.shared_bytes() - (T.query_in_registers ? 0 : T.query_bytes());
-  const KeyTiles<T> keys{p,        span,     sequence, kv_head, tiles_at + kTiles - T.stages * KeyTiles<T>::kKeyStage,
-                         tiles_at};
-  int count = keys.count(0) + keys.count(1);
+  const uint32_t values_at = base + (T.query_in_registers ? 0 : T.query_bytes());
+  const uint32_t keys_end = base + T.shared_bytes();
+  const auto keys_of = [&](int t) { return keys_end - (t % T.stages + 1) * KeyStream<T>::kKeyStage; };
+  const auto values_of = [&](int t) { return values_at + t % T.stages * KeyStream<T>::kValueStage; };
+  int count = (span.count_0 + T.keys - 1) / T.keys + (span.count_1 + T.keys - 1) / T.keys;
   if (p.causal) count = min(count, (query_row + query_rows + T.keys - 1) / T.keys);
 
-  load_rows<T.rows(), T.head_dim * 2, T.value_stride(), T.threads()>(
-      base, static_cast<const char*>(part.q) + global_row * q_stride + head * T.head_dim * 2, q_stride, query_rows);
-  keys.load_keys(0);
+  using QueryRows = Copier<T.head_dim * 2, T.threads()>;
+  const char* q = static_cast<const char*>(part.q) + (global_row + QueryRows::row()) * q_stride +
+                  head * T.head_dim * 2 + QueryRows::column();
+  QueryRows::template copy<T.rows(), T.value_stride()>(base, q, QueryRows::kStep * q_stride, query_rows);
+  KeyStream<T> stream{p};
+  stream.start(span.count_0 > 0 ? 0 : 1);
+  int valid = stream.valid();
+  float scale = T.scores == Scores::int8 ? *stream.scale : p.scale_log2;
+  stream.load_keys(keys_of(0));
+  if constexpr (T.stages > 1 && !T.query_in_registers) {
+    stream.load_values(values_of(0));
+    stream.next();
+  }
   commit_copies();
-  if (!T.query_in_registers && T.stages > 1) keys.load_values(0);
-  if (!T.query_in_registers && T.overlap && count > 1) keys.load_keys(1);
-  if (!T.query_in_registers && T.stages > 1) commit_copies(), wait_copies<1>();
-  else wait_copies<0>();
+  wait_copies<0>();
   __syncthreads();
 
   Strips<T> strips;
   strips.clear();
   strips.load_query(shared, base, p.scale_log2);
-  if (T.query_in_registers && T.stages > 1) {
-    __syncthreads();
-    keys.load_values(0);
-    if (T.overlap && count > 1) keys.load_keys(1);
+  if constexpr (T.stages > 1 && T.query_in_registers) {
+    __syncthreads();  // values take the query's place
+    stream.load_values(values_of(0));
+    stream.next();
     commit_copies();
   }
 
   const int warp_row = query_row + threadIdx.x / 32 * T.strips * 16;
-  const auto multiply_keys = [&](int t) {
-    strips.multiply_keys(keys.keys_of(t));
-    const auto at = keys.place(t);
-    if (at.valid < T.keys || (p.causal && at.row + T.keys > warp_row + 1))
-      strips.mask(at.valid, p.causal, warp_row - at.row);
-  };
-  const auto scale_of = [&](int t) {
-    return T.scores == Scores::int8 ? keys.key_scale(keys.place(t)) : p.scale_log2;
-  };
-
-  if constexpr (T.overlap) {
-    float scale = scale_of(0);
-    multiply_keys(0);
-    strips.raise(scale);
-#pragma unroll
-    for (int k = 0; k < T.keys / 16; ++k) strips.exponentiate(k);
-    for (int t = 0; t + 1 < count; ++t) {
-      scale = scale_of(t + 1);
-      wait_copies<0>();
-      __syncthreads();
-      keys.load_values(t + 1);
-      if (t + 2 < count) keys.load_keys(t + 2);
-      commit_copies();
-      multiply_keys(t + 1);
-      constexpr int kSteps = Strips<T>::kValueSteps;
-#pragma unroll
-      for (int k = 0; k < kSteps; ++k) {
-        strips.multiply_values(keys.values_of(t), k);
-        if (k == 0) strips.raise(scale);
-        // f16 sums read all probabilities in every step.
-        if (T.values == Values::bf16 && k > 0) strips.exponentiate(k - 1);
-      }
-#pragma unroll
-      for (int k = T.values == Values::bf16 ? kSteps - 1 : 0; k < T.keys / 16; ++k) strips.exponentiate(k);
-      strips.rescale();
-    }
+#pragma unroll 1
+  for (int t = 0; t < count; ++t) {
+    const int tile_valid = valid;
+    const float tile_scale = scale;
     wait_copies<0>();
     __syncthreads();
+    if constexpr (T.stages == 1) {
+      stream.load_values(values_of(t));
+      stream.next();
+    } else if (t + 1 < count) {
+      stream.load_keys(keys_of(t + 1));
+      valid = stream.valid();
+      if constexpr (T.scores == Scores::int8) scale = *stream.scale;
+      stream.load_values(values_of(t + 1));
+      stream.next();
+    }
+    commit_copies();
 #pragma unroll
-    for (int k = 0; k < Strips<T>::kValueSteps; ++k) strips.multiply_values(keys.values_of(count - 1), k);
-  } else {
-    for (int t = 0; t < count; ++t) {
-      const float scale = scale_of(t);
-      wait_copies<0>();
-      __syncthreads();
-      if (T.stages == 1) {
-        keys.load_values(t);
-      } else if (t + 1 < count) {
-        keys.load_keys(t + 1);
-        keys.load_values(t + 1);
-      }
-      commit_copies();
-      multiply_keys(t);
-      strips.raise(scale);
-      strips.rescale();
+    for (int step = 0; step < T.keys; step += T.step) {
+      if (step > 0 && step >= tile_valid) break;
+      strips.multiply_keys(keys_of(t) + step * T.key_stride());
+      const int left = tile_valid - step, diagonal = warp_row - t * T.keys - step;
+      if (left < T.step || (p.causal && T.step > diagonal + 1)) strips.mask(left, p.causal, diagonal);
+      strips.raise(tile_scale);
 #pragma unroll
-      for (int k = 0; k < T.keys / 16; ++k) strips.exponentiate(k);
-      if (T.stages == 1) {
+      for (int k = 0; k < T.step / 16; ++k) strips.exponentiate(k);
+      if constexpr (T.stages == 1) {
+        static_assert(T.stages > 1 || T.step == T.keys);
         wait_copies<0>();
         __syncthreads();
-        if (t + 1 < count) keys.load_keys(t + 1);
+        if (t + 1 < count) {
+          stream.load_keys(keys_of(t + 1));
+          valid = stream.valid();
+        }
         commit_copies();
       }
 #pragma unroll
-      for (int k = 0; k < Strips<T>::kValueSteps; ++k) strips.multiply_values(keys.values_of(t), k);
+      for (int k = 0; k < Strips<T>::kValueSteps; ++k)
+        strips.multiply_values(values_of(t) + step * T.value_stride(), k);
     }
   }
 
@@ -578,7 +551,6 @@ __global__ void __launch_bounds__(C::kTile.threads(), C::kTile.blocks) attend(co
 template <class C>
 void launch_attend(const Problem& p, int tiles, cudaStream_t stream) {
   constexpr Tile T = C::kTile;
-  static_assert(T.shared_bytes() <= 99 * 1024 || T.blocks > 1, "must fit every device");
   check(cudaFuncSetAttribute(attend<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, T.shared_bytes()), "attention");
   attend<C><<<dim3(tiles, p.heads, p.sequences), T.threads(), T.shared_bytes(), stream>>>(p);
   check_launch("attention");

@@ -76,7 +76,8 @@ class Library {
                int64_t workspace_bytes, cudaStream_t stream) {
     fe::graph::Graph& graph = plan(key);
     if (bytes(graph) > workspace_bytes)
-      throw RuntimeError("attention: cuDNN wants {} bytes of workspace, {} were planned", bytes(graph), workspace_bytes);
+      throw RuntimeError("attention: cuDNN wants {} bytes of workspace, {} were planned", bytes(graph),
+                         workspace_bytes);
     if (cudnnSetStream(handle_, stream) != CUDNN_STATUS_SUCCESS) throw RuntimeError("attention: cudnnSetStream failed");
     std::unordered_map<int64_t, void*> operands = {
         {kQ, const_cast<void*>(q)}, {kK, const_cast<void*>(k)}, {kV, const_cast<void*>(v)}, {kY, y}};
@@ -110,8 +111,7 @@ class Library {
     const auto k = tensor("k", kK, key.kv_heads, key.k_stride), v = tensor("v", kV, key.kv_heads, key.v_stride);
     auto options = fe::graph::SDPA_attributes().set_name("attention").set_generate_stats(false);
     options.set_attn_scale(key.scale);
-    if (key.causal)
-      options.set_diagonal_alignment(fe::DiagonalAlignment_t::TOP_LEFT).set_diagonal_band_right_bound(0);
+    if (key.causal) options.set_diagonal_alignment(fe::DiagonalAlignment_t::TOP_LEFT).set_diagonal_band_right_bound(0);
     const auto [y, statistics] = graph->sdpa(q, k, v, options);
     y->set_output(true).set_uid(kY).set_dim(dim(key.heads)).set_stride(strides(key.y_stride));
     check_graph(graph->build(handle_, {fe::HeurMode_t::A}), "build");
@@ -126,7 +126,7 @@ class Library {
 
 Library& library() {
   static std::mutex mutex;
-  static std::map<int, std::unique_ptr<Library>> libraries;
+  static std::map<int, std::unique_ptr<Library> > libraries;
   const std::lock_guard lock(mutex);
   auto& l = libraries[device().index];
   if (!l) l = std::make_unique<Library>();

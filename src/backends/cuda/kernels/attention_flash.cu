@@ -8,26 +8,27 @@ namespace inkling::cuda::attn {
 namespace {
 
 struct Flash32 {
-  static constexpr Tile kTile{.head_dim = 32, .strips = 1, .warps = 4, .keys = 64, .blocks = 3};
+  static constexpr Tile kTile{.head_dim = 32, .strips = 1, .warps = 4, .keys = 64, .step = 64, .blocks = 3};
 };
 struct Flash64 {
-  static constexpr Tile kTile{.head_dim = 64, .strips = 1, .warps = 4, .keys = 64, .blocks = 3};
+  static constexpr Tile kTile{.head_dim = 64, .strips = 1, .warps = 4, .keys = 64, .step = 64, .blocks = 3};
 };
 struct Flash80 {
-  static constexpr Tile kTile{.head_dim = 80, .strips = 1, .warps = 4, .keys = 64, .blocks = 2};
+  static constexpr Tile kTile{.head_dim = 80, .strips = 1, .warps = 4, .keys = 64, .step = 64, .blocks = 2};
 };
 struct Flash96 {
-  static constexpr Tile kTile{.head_dim = 96, .strips = 1, .warps = 4, .keys = 64, .blocks = 2};
+  static constexpr Tile kTile{.head_dim = 96, .strips = 1, .warps = 4, .keys = 64, .step = 64, .blocks = 2};
 };
 struct Flash128 {
-  static constexpr Tile kTile{.head_dim = 128, .strips = 1, .warps = 8, .keys = 64, .blocks = 1};
+  static constexpr Tile kTile{.head_dim = 128, .strips = 2, .warps = 4, .keys = 32, .step = 32, .blocks = 2,
+                              .query_in_registers = false};
 };
 struct Flash128Short {
-  static constexpr Tile kTile{.head_dim = 128, .strips = 1, .warps = 4, .keys = 64, .blocks = 2};
+  static constexpr Tile kTile{.head_dim = 128, .strips = 1, .warps = 4, .keys = 64, .step = 64, .blocks = 2};
 };
 struct Flash384 {
-  static constexpr Tile kTile{.head_dim = 384, .strips = 1, .warps = 4, .keys = 32, .blocks = 1,
-                              .query_in_registers = false, .overlap = false, .stages = 1};
+  static constexpr Tile kTile{.head_dim = 384, .strips = 1, .warps = 4, .keys = 32, .step = 32, .blocks = 1,
+                              .query_in_registers = false, .stages = 1};
 };
 
 template <class C>

@@ -191,19 +191,19 @@ __global__ void __launch_bounds__(kThreads) round_keys(const __grid_constant__ P
 }
 
 struct Int8D64 {
-  static constexpr Tile kTile{.head_dim = 64, .strips = 1, .warps = 4, .keys = 64, .blocks = 3,
+  static constexpr Tile kTile{.head_dim = 64, .strips = 1, .warps = 4, .keys = 64, .step = 64, .blocks = 3,
                               .scores = Scores::int8};
 };
 struct Int8D64Half {
-  static constexpr Tile kTile{.head_dim = 64, .strips = 1, .warps = 4, .keys = 64, .blocks = 3,
+  static constexpr Tile kTile{.head_dim = 64, .strips = 1, .warps = 4, .keys = 64, .step = 64, .blocks = 3,
                               .scores = Scores::int8, .values = Values::f16};
 };
 struct Int8D128 {
-  static constexpr Tile kTile{.head_dim = 128, .strips = 2, .warps = 4, .keys = 32, .blocks = 2,
+  static constexpr Tile kTile{.head_dim = 128, .strips = 2, .warps = 4, .keys = 64, .step = 32, .blocks = 2,
                               .scores = Scores::int8};
 };
 struct Int8D128Half {
-  static constexpr Tile kTile{.head_dim = 128, .strips = 1, .warps = 8, .keys = 64, .blocks = 1,
+  static constexpr Tile kTile{.head_dim = 128, .strips = 1, .warps = 8, .keys = 64, .step = 64, .blocks = 1,
                               .scores = Scores::int8, .values = Values::f16};
 };
 

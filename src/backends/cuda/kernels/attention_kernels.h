@@ -1,5 +1,5 @@
-// The implementations behind attention(), and what they share. For the tests and benchmarks too: `int8` with a choice of
-// how values are summed.
+// The implementations behind attention(), and what they share. For the tests and benchmarks too: `int8` with a choice
+// of how values are summed.
 #pragma once
 
 #include "backends/cuda/kernels/attention.h"
