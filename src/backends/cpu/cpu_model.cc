@@ -36,7 +36,11 @@ CpuModel::CpuModel(CpuOptions options)
 
 CpuModel::~CpuModel() = default;
 
-bool CpuModel::fuses(OpKind) const { return true; }
+// The defaults of these compose operations that are fused already.
+bool CpuModel::fuses(OpKind op) const {
+  return op != OpKind::joint_qkv && op != OpKind::joint_finish && op != OpKind::upsample_conv2d &&
+         op != OpKind::conv2d_add;
+}
 
 DType CpuModel::output_type(OpKind op, DType operand) const {
   const bool copies = op == OpKind::concat_rows || op == OpKind::slice_channels || op == OpKind::gather_rows;
@@ -140,7 +144,8 @@ int64_t CpuModel::workspace_bytes(const OpCall& call) const {
     }
     case OpKind::qkv: {
       int64_t most = 0;
-      for (const Weight* w : call.weights) most = std::max(most, linear_plan(*w, call.rows).total());
+      for (const Weight* w : call.weights)
+        if (w != nullptr) most = std::max(most, linear_plan(*w, call.rows).total());
       return most;
     }
     case OpKind::conv2d: {

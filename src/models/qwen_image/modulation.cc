@@ -54,6 +54,7 @@ DitModulation::DitModulation(const DitConfig& config) : config_(config) {
     add_child(fmt::format("transformer_blocks.{}", i), *blocks_.back());
   }
   add_linear("norm_out.linear", norm_out_, 2 * dim, dim);
+  for_each_parameter([](const Parameter& p) { p.weight->sensitive = true; });
   finish_names();
 }
 
