@@ -76,7 +76,9 @@ const char* label(Elem e) {
   static constexpr const char* kNames[] = {"f32", "bf16", "i8", "e4m3"};
   return kNames[static_cast<int>(e)];
 }
-std::string sized(int64_t m, int64_t d) { return std::string(" ").append(std::to_string(m)).append("x").append(std::to_string(d)); }
+std::string sized(int64_t m, int64_t d) {
+  return std::string(" ").append(std::to_string(m)).append("x").append(std::to_string(d));
+}
 
 void bench_rows(float* tables, float* scale, int32_t* sum) {
   for (int64_t m : {1088, 4160, 8448}) {
@@ -122,9 +124,8 @@ void bench_elementwise(float* tables) {
     report("gated_add f32 + bf16 -> f32 in place" + sized(m, d), n * 6, n * 4, [&](char* x, char*) {
       gated_add(x, Elem::f32, x + n * 4, Elem::bf16, tables, {}, m, d, x, Elem::f32, stream);
     });
-    report("modulate f32 -> bf16" + sized(m, d), n * 4, n * 2, [&](char* x, char* y) {
-      modulate(x, Elem::f32, m, d, tables, tables + d, {}, y, Elem::bf16, stream);
-    });
+    report("modulate f32 -> bf16" + sized(m, d), n * 4, n * 2,
+           [&](char* x, char* y) { modulate(x, Elem::f32, m, d, tables, tables + d, {}, y, Elem::bf16, stream); });
     report("activate gelu_tanh bf16" + sized(m, 4 * d), n * 8, n * 8, [&](char* x, char* y) {
       activate(x, Elem::bf16, nullptr, Act::gelu_tanh, m, 4 * d, y, Elem::bf16, stream);
     });
@@ -147,8 +148,12 @@ void bench_elementwise(float* tables) {
   report("count_nonfinite 16M", 64 << 20, 0, [&](char* x, char*) {
     count_nonfinite(reinterpret_cast<float*>(x), 16 << 20, reinterpret_cast<int32_t*>(tables), stream);
   });
-  for (auto [pixels, c] : {std::pair<int64_t, int64_t>{1 << 20, 96}, {1 << 18, 192}, {1 << 18, 384}, {1 << 16, 384},
-                           {1 << 18, 24}, {1 << 18, 48}}) {
+  for (auto [pixels, c] : {std::pair<int64_t, int64_t>{1 << 20, 96},
+                           {1 << 18, 192},
+                           {1 << 18, 384},
+                           {1 << 16, 384},
+                           {1 << 18, 24},
+                           {1 << 18, 48}}) {
     const int64_t bytes = pixels * c * 2;
     for (bool silu : {false, true})
       report(std::string("channel_norm bf16") + (silu ? " silu" : "") + sized(pixels, c), bytes, bytes,
@@ -176,7 +181,8 @@ void bench_unpack(float* tables) {
     unpack_nf4_nested(codes, codes + n / 2, tables, reinterpret_cast<float*>(x + n / 2 + n / 64), 0.f, n, y, Elem::bf16,
                       stream);
   });
-  report("random_rows f32 64M", 0, 256 << 20, [&](char*, char* y) { random_rows(1, 1.f, 64 << 20, y, Elem::f32, stream); });
+  report("random_rows f32 64M", 0, 256 << 20,
+         [&](char*, char* y) { random_rows(1, 1.f, 64 << 20, y, Elem::f32, stream); });
   report("random_rows bf16 64M", 0, 128 << 20,
          [&](char*, char* y) { random_rows(1, 1.f, 64 << 20, y, Elem::bf16, stream); });
 }

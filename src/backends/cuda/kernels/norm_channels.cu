@@ -12,8 +12,8 @@ constexpr int kThreads = 256;
 
 // 2^lane_bits lanes a pixel, up to 3 pieces of 16 bytes a lane: 96 channels of bf16 take 4 lanes, 384 take 16.
 template <typename T>
-__global__ void __launch_bounds__(kThreads) channel_norm_kernel(const T* x, int64_t m, int c, int lane_bits,
-                                                                const float* gamma, bool silu, T* y) {
+__global__ void __launch_bounds__(kThreads)
+    channel_norm_kernel(const T* x, int64_t m, int c, int lane_bits, const float* gamma, bool silu, T* y) {
   constexpr int kPiece = 16 / sizeof(T), kPieces = 3;
   const int64_t thread = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   const int lanes = 1 << lane_bits, lane = static_cast<int>(threadIdx.x) & (lanes - 1);
@@ -57,8 +57,8 @@ __global__ void __launch_bounds__(kThreads) channel_norm_kernel(const T* x, int6
 }
 
 // A warp a row, one element at a time, read twice.
-__global__ void __launch_bounds__(kThreads) channel_norm_any(const void* x, Elem type, int64_t m, int64_t c,
-                                                             const float* gamma, bool silu, void* y) {
+__global__ void __launch_bounds__(kThreads)
+    channel_norm_any(const void* x, Elem type, int64_t m, int64_t c, const float* gamma, bool silu, void* y) {
   const int64_t row = int64_t{blockIdx.x} * (kThreads / 32) + threadIdx.x / 32;
   if (row >= m) return;
   float squares = 0.f;
@@ -75,8 +75,8 @@ __global__ void __launch_bounds__(kThreads) channel_norm_any(const void* x, Elem
 
 // --- guide ----------------------------------------------------------------------------------------------------------
 
-__global__ void __launch_bounds__(kThreads) guide_kernel(const float* positive, const float* negative, float scale,
-                                                         int64_t m, int64_t d, float* y) {
+__global__ void __launch_bounds__(kThreads)
+    guide_kernel(const float* positive, const float* negative, float scale, int64_t m, int64_t d, float* y) {
   const int64_t row = int64_t{blockIdx.x} * (kThreads / 32) + threadIdx.x / 32;
   if (row >= m) return;
   const float *p = positive + row * d, *n = negative + row * d;

@@ -52,8 +52,7 @@ __global__ void __launch_bounds__(kThreads) head_norm_rope_kernel(const __grid_c
   float gamma[2][8], cos[8], sin[8];
   if (inside && a.gamma != nullptr) {
 #pragma unroll
-    for (int i = 0; i < 16; i += 4)
-      load<float, 4>(a.gamma + i / 8 * half + column + i % 8).get(&gamma[i / 8][i % 8]);
+    for (int i = 0; i < 16; i += 4) load<float, 4>(a.gamma + i / 8 * half + column + i % 8).get(&gamma[i / 8][i % 8]);
   }
   if (inside && a.cos != nullptr) {
     // Interleaved: the pairs of the lane's first 8 elements, then of its second 8.
@@ -97,8 +96,8 @@ __global__ void __launch_bounds__(kThreads) head_norm_rope_kernel(const __grid_c
 }
 
 // A warp a head, one pair at a time.
-__global__ void __launch_bounds__(kThreads) head_norm_rope_any(const __grid_constant__ HeadArguments a, Elem type,
-                                                               bool interleaved) {
+__global__ void __launch_bounds__(kThreads)
+    head_norm_rope_any(const __grid_constant__ HeadArguments a, Elem type, bool interleaved) {
   const int64_t index = int64_t{blockIdx.x} * (kThreads / 32) + threadIdx.x / 32;
   const int64_t row = index / a.heads;
   if (row >= a.m) return;

@@ -56,9 +56,9 @@ __device__ inline void rotate(float (&x)[16], int rotation, float* buffer) {
   }
 }
 
-// code = rint(x * inverse). amax: of a row's values, which are 1 / factor times too large, as rotate() leaves them. Rows
-// below 2^-119 count as zero: the inverse of their scale is no float. A row with an infinity or a NaN gets the scale
-// NaN, so that it cannot be taken for a number later.
+// code = rint(x * inverse). amax: of a row's values, which are 1 / factor times too large, as rotate() leaves them.
+// Rows below 2^-119 count as zero: the inverse of their scale is no float. A row with an infinity or a NaN gets the
+// scale NaN, so that it cannot be taken for a number later.
 __device__ inline float rounding_inverse(float amax, float factor, float limit) {
   return amax <= 3.4028235e38f && amax * factor >= 0x1p-119f ? limit * reciprocal(amax) : 0.f;
 }
@@ -76,7 +76,8 @@ __device__ inline uint32_t pack_i8(float x0, float x1, float x2, float x3, float
   return __byte_perm(__byte_perm(c[0], c[1], 0x0040), __byte_perm(c[2], c[3], 0x0040), 0x5410);
 }
 
-// Without hardware for it: |x| <= 448 (a hair more after scaling); 3 bits of mantissa from 2^-6 on, steps of 2^-9 below.
+// Without hardware for it: |x| <= 448 (a hair more after scaling); 3 bits of mantissa from 2^-6 on, steps of 2^-9
+// below.
 __device__ inline uint32_t to_e4m3_in_software(float x) {
   const uint32_t bits = __float_as_uint(x), sign = bits >> 24 & 0x80, magnitude = bits & 0x7fffffff;
   if (magnitude > 0x7f800000) return sign | 0x7f;

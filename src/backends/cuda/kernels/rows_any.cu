@@ -1,4 +1,5 @@
-// Rows of odd sizes and addresses, one element at a time, and what all row kernels check. The row lies in shared memory.
+// Rows of odd sizes and addresses, one element at a time, and what all row kernels check. The row lies in shared
+// memory.
 #include "backends/cuda/kernels/rows_error.h"
 #include "backends/cuda/kernels/rows_kernel.cuh"
 
@@ -70,8 +71,9 @@ __global__ void __launch_bounds__(kThreads) rows_any_kernel(RowOp op, const __gr
   uint8_t* y = static_cast<uint8_t*>(a.out.y) + r * d;
   int sum = 0;
   for (int i = threadIdx.x; i < d; i += kThreads) {
-    const uint32_t code =
-        (integer ? pack_codes<Elem::i8>(row[i], 0.f, 0.f, 0.f, inverse) : pack_codes<Elem::e4m3>(row[i], 0.f, 0.f, 0.f, inverse)) & 255;
+    const uint32_t code = (integer ? pack_codes<Elem::i8>(row[i], 0.f, 0.f, 0.f, inverse)
+                                   : pack_codes<Elem::e4m3>(row[i], 0.f, 0.f, 0.f, inverse)) &
+                          255;
     y[i] = static_cast<uint8_t>(code);
     sum += static_cast<int8_t>(code);
   }
@@ -101,8 +103,7 @@ void check_rows(const char* name, const RowArguments& a, int64_t m) {
   if (m < 0 || m > 0x7fffffff || a.d < 1 || a.d > kMaxColumns)
     reject(name, "got " + std::to_string(m) + " rows of " + std::to_string(a.d) + " columns, expected 1 to " +
                      std::to_string(kMaxColumns) + " columns");
-  if (a.type != Elem::f32 && a.type != Elem::bf16)
-    reject(name, "got 8-bit input, expected f32 or bf16");
+  if (a.type != Elem::f32 && a.type != Elem::bf16) reject(name, "got 8-bit input, expected f32 or bf16");
   const int64_t r = a.out.rotation;
   if (r != 0 && r != 16 && r != 64 && r != 256)
     reject(name, "got a rotation of " + std::to_string(r) + " columns, expected 0, 16, 64 or 256");
