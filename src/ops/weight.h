@@ -36,6 +36,7 @@ struct Weight {
                            // released by prepare() where the prepared form replaces it
   Tensor bias;             // f32 [out]; undefined without bias
   LowBitParts low_bit;     // kind none: `value` is the matrix itself, of type `stored`
+  bool doubled_input = false;  // convolution: always of a map that is doubled first (upsample_conv2d)
   bool sensitive = false;  // small and hurt by rounding (embedders, modulation, output): never computed in low bits
   std::shared_ptr<const PreparedWeight> prepared;
 
