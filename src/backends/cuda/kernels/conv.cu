@@ -74,11 +74,10 @@ void conv2d(const ConvShape& shape, const void* x, Elem x_type, const void* pack
   if (p.flat || p.stride != 1 || shape.kernel == 1)
     return launch<Wide>(gather_kernel<Wide, true>, p, Wide::kGatherShared, stream);
   if (p.cout <= 16) return launch<Narrow>(halo_kernel<Narrow>, p, Narrow::kHaloShared, stream);
-  // Two blocks for two multiprocessors are better than one large one, and four than two.
+  if (p.cout <= 48) return launch<Medium>(halo_kernel<Medium>, p, Medium::kHaloShared, stream);
+  // Large where there are blocks for most places that multiprocessors have for them, two each.
   const bool roomy = device().sm == 80 || device().sm == 90;
-  const int64_t enough = device().multiprocessors * 3 / 2;
-  if (p.cout <= 48 || blocks<Wide>(p) < enough) return launch<Medium>(halo_kernel<Medium>, p, Medium::kHaloShared, stream);
-  if (roomy && blocks<Large>(p) >= enough)
+  if (roomy && blocks<Large>(p) >= device().multiprocessors * 3 / 2)
     return launch<Large>(halo_kernel<Large>, p, Large::kHaloShared, stream);
   launch<Wide>(halo_kernel<Wide>, p, Wide::kHaloShared, stream);
 }
