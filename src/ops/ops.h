@@ -89,6 +89,8 @@ struct ConvSpec {
   static ConvSpec same3x3() { return {1, 1, 1, 1, 1}; }
 };
 
+class WeightMover;
+
 class Ops {
  public:
   virtual ~Ops() = default;
@@ -100,6 +102,8 @@ class Ops {
   virtual Tensor download(const Tensor& tensor) = 0;  // -> f32 host tensor
   virtual MemoryStats memory() const = 0;
   virtual void reset_peak() = 0;
+  // Null where weights live in host memory anyway.
+  virtual WeightMover* weight_mover() { return nullptr; }
 
   // --- primitives ---------------------------------------------------------------------------------------
   // y = x W^T + b.  x [M, in], W [out, in] -> [M, out].

@@ -54,6 +54,12 @@ int cuda_device_count() {
   return count;
 }
 
+std::string cuda_device_name(int device) {
+  cudaDeviceProp p;
+  check(cudaGetDeviceProperties(&p, device), "device");
+  return p.name;
+}
+
 CudaContext::CudaContext(int device, int64_t max_bytes, bool libraries) : device_(device) {
   const int64_t used_before = driver_used_bytes(device);
   check(cudaSetDevice(device), "choosing the GPU");

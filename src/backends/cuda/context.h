@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "backends/cuda/slab.h"
@@ -57,5 +58,6 @@ class CudaContext {
 
 // GPUs that this program can use (sm_80 and later); 0 without a driver.
 int cuda_device_count();
+std::string cuda_device_name(int device);
 
 }  // namespace inkling

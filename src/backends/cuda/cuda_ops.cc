@@ -11,7 +11,7 @@ namespace inkling {
 using cuda::check;
 
 CudaOps::CudaOps(std::shared_ptr<CudaContext> context, CudaOptions options)
-    : context_(std::move(context)), model_(options, cuda::device()) {
+    : context_(std::move(context)), model_(options, cuda::device()), mover_(context_) {
   if (model_.uses_cublas(CudaForm::bf16)) cublas_ = std::make_unique<CublasLt>();
 }
 

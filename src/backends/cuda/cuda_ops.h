@@ -11,6 +11,7 @@
 #include "backends/cuda/cuda_model.h"
 #include "backends/cuda/kernels/gemm.h"
 #include "backends/cuda/kernels/rows.h"
+#include "backends/cuda/weight_mover.h"
 #include "ops/ops.h"
 
 namespace inkling {
@@ -35,6 +36,7 @@ class CudaOps : public Ops {
   Tensor download(const Tensor& tensor) override;
   MemoryStats memory() const override { return context_->arena().stats(); }
   void reset_peak() override { context_->arena().reset_peak(); }
+  WeightMover* weight_mover() override { return &mover_; }
 
   // linear.cc
   Tensor linear(const Tensor& x, const Weight& w) override;
@@ -123,6 +125,7 @@ class CudaOps : public Ops {
   std::shared_ptr<CudaContext> context_;
   CudaModel model_;
   std::unique_ptr<CublasLt> cublas_;
+  CudaWeightMover mover_;
   bool fill_missing_ = false;
   uint64_t next_seed_ = 1;
 };

@@ -113,7 +113,7 @@ Dit::Dit(const DitConfig& config) : config_(config) {
   add_linear("txt_in", txt_in_, dim, config_.text_dim);
   for (int64_t i = 0; i < config_.layers; ++i) {
     blocks_.push_back(std::make_unique<Block>(config_, i + 1 == config_.layers));
-    add_child(fmt::format("transformer_blocks.{}", i), *blocks_.back());
+    add_block(fmt::format("transformer_blocks.{}", i), *blocks_.back());
   }
   add_linear("proj_out", proj_out_, config_.token_out(), dim);
   for (Weight* w : {&img_in_, &txt_in_, &proj_out_}) w->sensitive = true;
