@@ -205,11 +205,14 @@ ConvShape same(int64_t side, int64_t cin, int64_t cout, bool upsample = false) {
 }  // namespace
 
 int main() {
-  const Row rows[] = {
-      {"128^2 384>384", same(128, 384, 384), true},         {"256^2 384>384", same(256, 384, 384), false},
-      {"512^2 192>192", same(512, 192, 192), true},         {"1024^2 96>96", same(1024, 96, 96), false},
-      {"1024^2 96>96 + res", same(1024, 96, 96), true},     {"256^2 x2 384>192", same(256, 384, 192, true), false},
-      {"512^2 x2 192>96", same(512, 192, 96, true), false}, {"1024^2 96>3", same(1024, 96, 3), false},
+  const Row rows[] = {{"128^2 384>384", same(128, 384, 384), true},
+                      {"256^2 384>384", same(256, 384, 384), false},
+                      {"512^2 192>192", same(512, 192, 192), true},
+                      {"1024^2 96>96", same(1024, 96, 96), false},
+                      {"1024^2 96>96 + res", same(1024, 96, 96), true},
+                      {"256^2 x2 384>192", same(256, 384, 192, true), false},
+                      {"512^2 x2 192>96", same(512, 192, 96, true), false},
+                      {"1024^2 96>3", same(1024, 96, 3), false},
                       {"64^2 384>384", same(64, 384, 384), true}};
   for (const Row& row : rows) climb(row);
   check(cudaDeviceSynchronize(), "ladder");
