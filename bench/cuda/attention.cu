@@ -179,7 +179,7 @@ void tiling(const Work& w, const Operands& o) {
   char name[64];
   std::snprintf(name, sizeof name, "%s%s %dx%d rows %d/%d keys x%d%s%s", int8 ? "int8" : "bf16",
                 T.values == Values::f16 ? "/f16" : "", T.warps, T.strips * 16, T.keys, T.step, T.blocks,
-                T.query_in_registers ? "" : " qs", T.stages == 1 ? " 1 stage" : "");
+                T.query_in_registers ? "" : " qs", T.stages == 1 ? " 1 stage" : T.late ? " late" : "");
   const Values values = T.values;
   Problem problem[kSets];
   for (int i = 0; i < kSets; ++i)
@@ -193,30 +193,44 @@ void tiling(const Work& w, const Operands& o) {
 }
 
 #define TILE(name, ...) \
-  struct name { static constexpr Tile kTile{.head_dim = 128, __VA_ARGS__}; }
+  struct name { static constexpr Tile kTile{__VA_ARGS__}; }
 #define I8 .scores = Scores::int8
 #define F16 .scores = Scores::int8, .values = Values::f16
-#define SIZE(s, w, k, t, b) .strips = s, .warps = w, .keys = k, .step = t, .blocks = b
-TILE(A1, SIZE(2, 4, 32, 32, 2), .query_in_registers = false);
-TILE(A2, SIZE(2, 4, 64, 32, 2), .query_in_registers = false);
-TILE(A3, SIZE(2, 4, 64, 64, 2), .query_in_registers = false);
-TILE(A4, SIZE(2, 4, 64, 64, 2), .query_in_registers = false, .stages = 1);
-TILE(A5, SIZE(1, 8, 64, 64, 1));
-TILE(A6, SIZE(1, 4, 64, 64, 3));
-TILE(A7, SIZE(2, 8, 64, 32, 1), .query_in_registers = false);
-TILE(A8, SIZE(2, 3, 32, 32, 2), .query_in_registers = false);
-TILE(B1, SIZE(2, 4, 64, 32, 2), I8);
-TILE(B2, SIZE(2, 4, 64, 64, 2), I8);
-TILE(B3, SIZE(1, 8, 64, 64, 1), I8);
-TILE(B4, SIZE(1, 4, 64, 64, 3), I8);
-TILE(B5, SIZE(1, 4, 64, 32, 3), I8);
-TILE(B6, SIZE(2, 8, 64, 32, 1), I8);
-TILE(B7, SIZE(1, 4, 64, 64, 4), I8);
-TILE(C1, SIZE(1, 8, 64, 64, 1), F16);
-TILE(C2, SIZE(1, 4, 64, 64, 3), F16);
-TILE(C3, SIZE(2, 4, 64, 32, 2), F16);
-TILE(C4, SIZE(2, 4, 64, 64, 2), F16);
-TILE(C5, SIZE(1, 8, 64, 64, 2), F16);
+#define SIZE(d, s, w, k, t, b) .head_dim = d, .strips = s, .warps = w, .keys = k, .step = t, .blocks = b
+TILE(A1, SIZE(128, 2, 4, 32, 32, 2), .query_in_registers = false);
+TILE(A2, SIZE(128, 2, 4, 64, 32, 2), .query_in_registers = false);
+TILE(A3, SIZE(128, 2, 4, 64, 64, 2), .query_in_registers = false);
+TILE(A4, SIZE(128, 2, 4, 64, 64, 2), .query_in_registers = false, .stages = 1);
+TILE(A5, SIZE(128, 1, 8, 64, 64, 1));
+TILE(A6, SIZE(128, 1, 4, 64, 64, 3));
+TILE(A7, SIZE(128, 2, 8, 64, 32, 1), .query_in_registers = false);
+TILE(A8, SIZE(128, 2, 2, 32, 32, 4), .query_in_registers = false);
+TILE(A9, SIZE(128, 2, 4, 32, 32, 2), .query_in_registers = false, .late = true);
+TILE(A10, SIZE(128, 2, 4, 64, 32, 2), .query_in_registers = false, .late = true);
+TILE(A11, SIZE(128, 2, 4, 64, 64, 2), .query_in_registers = false, .late = true);
+TILE(B1, SIZE(128, 2, 4, 64, 32, 2), I8);
+TILE(B2, SIZE(128, 2, 4, 64, 64, 2), I8);
+TILE(B3, SIZE(128, 1, 8, 64, 64, 1), I8);
+TILE(B4, SIZE(128, 1, 4, 64, 64, 3), I8);
+TILE(B5, SIZE(128, 1, 4, 64, 32, 3), I8);
+TILE(B6, SIZE(128, 2, 8, 64, 32, 1), I8);
+TILE(B7, SIZE(128, 2, 4, 64, 32, 2), I8, .late = true);
+TILE(C1, SIZE(128, 1, 8, 64, 64, 1), F16);
+TILE(C2, SIZE(128, 1, 4, 64, 64, 2), F16);
+TILE(C3, SIZE(128, 2, 4, 64, 32, 2), F16);
+TILE(D1, SIZE(64, 1, 4, 64, 64, 3));
+TILE(D2, SIZE(64, 2, 4, 64, 64, 2));
+TILE(D3, SIZE(64, 2, 4, 64, 32, 3));
+TILE(D4, SIZE(64, 2, 4, 64, 64, 3));
+TILE(D5, SIZE(64, 2, 4, 64, 64, 2), I8);
+TILE(D6, SIZE(64, 2, 4, 64, 32, 3), I8);
+TILE(D7, SIZE(64, 1, 4, 64, 64, 4), I8);
+TILE(E1, SIZE(80, 1, 4, 64, 64, 2));
+TILE(E2, SIZE(80, 2, 4, 64, 64, 2));
+TILE(E3, SIZE(80, 2, 4, 64, 32, 2));
+TILE(E4, SIZE(80, 2, 2, 64, 64, 4));
+TILE(E5, SIZE(80, 2, 2, 64, 32, 4));
+TILE(E6, SIZE(80, 1, 4, 64, 64, 4));
 
 template <class... C>
 void tilings(const Work& w) {
@@ -228,7 +242,7 @@ void tilings(const Work& w) {
 
 int main(int argc, char** argv) {
   if (argc > 1 && std::strcmp(argv[1], "--profile") == 0) {
-    tilings<A1, A5, B1, B3, C1>({"4160", 24, 24, 128, {64}, {4096}});
+    tilings<A1, A2, B1, C1>({"4160", 24, 24, 128, {64}, {4096}});
     return 0;
   }
   const std::vector<Work> image = {{"1088 = 64 + 1024", 24, 24, 128, {64}, {1024}},
@@ -243,7 +257,11 @@ int main(int argc, char** argv) {
   every_kernel({"head_dim 64, 4096", 24, 24, 64, {4096}, {}});
   every_kernel({"vae 4096", 1, 1, 384, {4096}, {}});
   every_kernel({"vae 16384", 1, 1, 384, {16384}, {}});
-  if (argc > 1 && std::strcmp(argv[1], "--tiles") == 0)
+  if (argc > 1 && std::strcmp(argv[1], "--tiles") == 0) {
+    tilings<D1, D2, D3, D4, D5, D6, D7>({"head_dim 64, 4096", 24, 24, 64, {4096}, {}});
+    tilings<E1, E2, E3, E4, E5, E6>({"vision 4096", 16, 16, 80, {4096}, {}});
+    tilings<E1, E2, E3, E4, E5, E6>({"400 windows of 64", 16, 16, 80, std::vector<int>(400, 64), {}});
     for (const Work& w : image)
-      tilings<A1, A2, A3, A4, A5, A6, A7, A8, B1, B2, B3, B4, B5, B6, B7, C1, C2, C3, C4, C5>(w);
+      tilings<A1, A2, A3, A4, A5, A6, A7, A8, A9, A10, A11, B1, B2, B3, B4, B5, B6, B7, C1, C2, C3>(w);
+  }
 }

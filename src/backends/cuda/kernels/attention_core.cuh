@@ -4,8 +4,13 @@
 // Shared memory holds tiles of keys and values, rows padded to an odd number of 16-byte chunks: the eight rows that one
 // ldmatrix phase reads then lie in distinct banks, and every address is a lane's base plus a compile-time constant.
 //
-// The maximum that the exponentials refer to is raised only when it grew by more than kSlack, which skips nearly all
-// rescaling of the result after the first tiles. Probabilities are then at most 2^kSlack instead of 1.
+// Exponentials refer to a maximum that is looked for only when needed: probabilities are computed with the reference at
+// hand, and only if their sum exceeds kMost (also for the first keys, as the reference starts at -1e30) is the true
+// maximum of the step found, the result rescaled, and the step's probabilities computed again. This takes the search for
+// the maximum, with its shuffles, off the path of nearly every step, and most rescaling with it.
+//
+// Row numbers, tile counts and pointers of tiles are passed through uniform(), without which the compiler keeps them in
+// registers of each lane: loads of tiles are then [uniform base + lane's offset], with no arithmetic to wait for.
 #pragma once
 
 #include <type_traits>
@@ -28,6 +33,7 @@ struct Tile {
   Values values = Values::bf16;
   bool query_in_registers = true;
   int stages = 2;  // 1: keys and values take turns to be loaded
+  bool late = false;
 
   constexpr int rows() const { return strips * 16 * warps; }
   constexpr int threads() const { return warps * 32; }
@@ -46,7 +52,7 @@ struct Tile {
 };
 
 constexpr int kKeyGroup = 64;     // keys that share one int8 scale, rows of a tile in the workspace
-constexpr float kSlack = 8.f;     // log2; f16 sums of 64 keys stay below 64 * 2^8 = 16384
+constexpr float kMost = 256.f;    // of a lane's probabilities of one row; f16 sums of 64 keys stay below 2 * 4 * 256
 constexpr int kMagic = 0x4b400000;  // 1.5 * 2^23: adding |s| < 2^22 to these bits gives the float 1.5 * 2^23 + s
 constexpr float kMagicValue = 12582912.f;
 
@@ -87,7 +93,8 @@ struct Span {
 };
 __device__ __forceinline__ Span sequence_span(const Problem& p, int s) {
   const int32_t* second = p.offsets + p.sequences + 1;
-  return {p.offsets[s], p.offsets[s + 1] - p.offsets[s], second[s], second[s + 1] - second[s]};
+  const int a = uniform(p.offsets[s]), b = uniform(second[s]);
+  return {a, uniform(p.offsets[s + 1]) - a, b, uniform(second[s + 1]) - b};
 }
 
 // A thread copies the same columns of several rows: `kAcross` threads a row, `kStep` rows a pass.
@@ -99,27 +106,28 @@ struct Copier {
   static_assert(kChunks % kAcross == 0);
   __device__ __forceinline__ static int row() { return threadIdx.x / kAcross; }
   __device__ __forceinline__ static int column() { return threadIdx.x % kAcross * 16; }
+  // Of the thread, in a tile of global or shared memory.
+  __device__ __forceinline__ static uint32_t offset(uint32_t row_bytes) { return row() * row_bytes + column(); }
 
-  // `Rows` rows, `from`: the thread's place in the first pass, `pass_bytes` apart; left where the next tile begins.
-  // Rows from `valid` on become zeros; `from` is then of no further use.
+  // `Rows` rows from `from` (uniform); those from `valid` on become zeros. from_offset, to: offset() included.
   template <int Rows, int Stride>
-  __device__ __forceinline__ static void copy(uint32_t to, const char*& from, uint32_t pass_bytes, int valid) {
-    const uint32_t t = to + row() * Stride + column();
+  __device__ __forceinline__ static void copy(uint32_t to, const char* from, uint32_t from_offset, uint32_t row_bytes,
+                                              int valid) {
+    static_assert(Rows % kStep == 0);
     if (valid >= Rows) {
 #pragma unroll
-      for (int i = 0; i < Rows; i += kStep, from += pass_bytes) {
-        if (Rows % kStep != 0 && row() + i >= Rows) break;
+      for (int i = 0; i < Rows; i += kStep) {
+        const char* pass = from + static_cast<uint64_t>(i) * row_bytes;
 #pragma unroll
-        for (int c = 0; c < kChunks; c += kAcross) copy16(t + i * Stride + c * 16, from + c * 16);
+        for (int c = 0; c < kChunks; c += kAcross) copy16(to + i * Stride + c * 16, pass + from_offset + c * 16);
       }
     } else {
 #pragma unroll 1
       for (int i = 0; i < Rows; i += kStep) {
-        if (Rows % kStep != 0 && row() + i >= Rows) break;
         const bool exists = row() + i < valid;
-        const char* p = from + (exists ? static_cast<int64_t>(i / kStep) * pass_bytes : -static_cast<int64_t>(row()) * (pass_bytes / kStep));
+        const char* p = from + (exists ? static_cast<uint64_t>(i) * row_bytes + from_offset : column());
 #pragma unroll
-        for (int c = 0; c < kChunks; c += kAcross) copy16_or_zero(t + i * Stride + c * 16, p + c * 16, exists);
+        for (int c = 0; c < kChunks; c += kAcross) copy16_or_zero(to + i * Stride + c * 16, p + c * 16, exists);
       }
     }
   }
@@ -131,49 +139,51 @@ struct KeyStream {
   using Keys = Copier<T.key_bytes(), T.threads()>;
   using ValueRows = Copier<T.head_dim * 2, T.threads()>;
   static constexpr int kKeyStage = T.keys * T.key_stride(), kValueStage = T.keys * T.value_stride();
+  static constexpr bool kInt8 = T.scores == Scores::int8, kHalf = T.values == Values::f16;
 
   const Problem& p;
-  const char *k = nullptr, *v = nullptr;  // the thread's place in the next tile
-  uint32_t k_pass = 0, v_pass = 0;        // bytes between two passes
-  const float* scale = nullptr;           // of the next tile, int8
+  const char *k = nullptr, *v = nullptr;  // the next tile
+  const float* scale = nullptr;           // of its keys, int8
+  uint32_t row_bytes = 0, offset = 0;     // of the tensors in place
   int left = 0;                           // rows of the part that were not loaded
 
-  __device__ __forceinline__ void start(int part) {
+  __device__ __forceinline__ void start(const Span& span, int part) {
     const int head = blockIdx.y * p.kv_heads / p.heads, sequence = blockIdx.z;
-    const int32_t* offsets = p.offsets + part * (p.sequences + 1) + sequence;
-    const int first = offsets[0];
-    left = offsets[1] - first;
     const AttentionPart& from = p.parts[part];
-    const int64_t bytes = from.kv_stride * 2, head_at = head * T.head_dim * 2 + ValueRows::column();
+    const int first = span.first(part);
+    left = span.count(part);
+    row_bytes = static_cast<uint32_t>(from.kv_stride * 2);
+    offset = ValueRows::offset(row_bytes);
+    const int64_t at = first * from.kv_stride * 2 + head * T.head_dim * 2;
     const int64_t group = static_cast<int64_t>(head) * p.groups + p.first_group[part] + first / kKeyGroup + sequence;
-    if constexpr (T.scores == Scores::int8) {
+    k = kInt8 ? reinterpret_cast<const char*>(p.keys) + group * kKeyGroup * T.head_dim
+              : static_cast<const char*>(from.k) + at;
+    v = kHalf ? reinterpret_cast<const char*>(p.values) + group * kKeyGroup * T.head_dim * 2
+              : static_cast<const char*>(from.v) + at;
+    if constexpr (kInt8) {
       static_assert(T.keys == kKeyGroup);
-      k = reinterpret_cast<const char*>(p.keys) + (group * kKeyGroup + Keys::row()) * T.head_dim + Keys::column();
-      k_pass = Keys::kStep * T.head_dim;
       scale = p.key_scale + group;
-    } else {
-      k = static_cast<const char*>(from.k) + (first + Keys::row()) * bytes + head_at;
-      k_pass = Keys::kStep * bytes;
-    }
-    if constexpr (T.values == Values::f16) {
-      v = reinterpret_cast<const char*>(p.values) + (group * kKeyGroup + ValueRows::row()) * T.head_dim * 2 +
-          ValueRows::column();
-      v_pass = ValueRows::kStep * T.head_dim * 2;
-    } else {
-      v = static_cast<const char*>(from.v) + (first + ValueRows::row()) * bytes + head_at;
-      v_pass = ValueRows::kStep * bytes;
     }
   }
-  // Loads keys, then values, then goes on to the next tile.
   __device__ __forceinline__ int valid() const { return min(T.keys, left); }
-  __device__ __forceinline__ void load_keys(uint32_t to) {
-    if (left <= 0) start(1);
-    Keys::template copy<T.keys, T.key_stride()>(to, k, k_pass, T.scores == Scores::int8 ? T.keys : left);
+  // Keys, then values, then next(). The workspace holds whole groups of rows.
+  __device__ __forceinline__ void load_keys(uint32_t to) const {
+    const uint32_t bytes = kInt8 ? T.head_dim : row_bytes;
+    Keys::template copy<T.keys, T.key_stride()>(to, k, kInt8 ? Keys::offset(bytes) : offset, bytes,
+                                                kInt8 ? T.keys : left);
   }
-  __device__ __forceinline__ void load_values(uint32_t to) {
-    ValueRows::template copy<T.keys, T.value_stride()>(to, v, v_pass, T.values == Values::f16 ? T.keys : left);
+  __device__ __forceinline__ void load_values(uint32_t to) const {
+    const uint32_t bytes = kHalf ? T.head_dim * 2 : row_bytes;
+    ValueRows::template copy<T.keys, T.value_stride()>(to, v, kHalf ? ValueRows::offset(bytes) : offset, bytes,
+                                                       kHalf ? T.keys : left);
   }
-  __device__ __forceinline__ void next() { left -= T.keys, scale += T.scores == Scores::int8; }
+  __device__ __forceinline__ void next(const Span& span) {
+    left -= T.keys;
+    if (left <= 0) return start(span, 1);  // also behind the last tile, where nothing is loaded any more
+    k += static_cast<uint64_t>(T.keys) * (kInt8 ? T.head_dim : row_bytes);
+    v += static_cast<uint64_t>(T.keys) * (kHalf ? T.head_dim * 2 : row_bytes);
+    if constexpr (kInt8) ++scale;
+  }
 };
 
 // What a warp holds of its strips of query rows. Lane l holds rows l / 4 and l / 4 + 8 of a strip and, of every eight
@@ -191,7 +201,7 @@ struct Strips {
   uint32_t p[T.strips][T.step / 16][4];  // probabilities, as the next product's operand
   float out[T.strips][kChannels][4];
   float reference[T.strips][2], sum[T.strips][2];
-  float factor[T.strips][2], shift[T.strips][2];  // of the current step: p = 2^(score * factor - shift)
+  uint32_t keys_lane, values_lane;  // the lane's place in a tile
 
   __device__ __forceinline__ void clear() {
 #pragma unroll
@@ -201,8 +211,11 @@ struct Strips {
 #pragma unroll
         for (int i = 0; i < 4; ++i) out[m][c][i] = 0.f;
 #pragma unroll
-      for (int r = 0; r < 2; ++r) reference[m][r] = -INFINITY, sum[m][r] = 0.f, query_scale[m][r] = 1.f;
+      for (int r = 0; r < 2; ++r) reference[m][r] = -1e30f, sum[m][r] = 0.f, query_scale[m][r] = 1.f;
     }
+    const int lane = threadIdx.x % 32;
+    keys_lane = pinned((lane / 16 * 8 + lane % 8) * T.key_stride() + lane / 8 % 2 * 16);
+    values_lane = pinned((lane / 8 % 2 * 8 + lane % 8) * T.value_stride() + lane / 16 * 16);
   }
 
   // Reads the warp's rows of the query tile, bf16 at `at`.
@@ -211,7 +224,7 @@ struct Strips {
     if constexpr (T.scores == Scores::int8) {
       round_query(shared + (warp * T.strips * 16 + lane / 4) * T.value_stride() + lane % 4 * 8, scale_log2);
     } else {
-      query_at = at + (warp * T.strips * 16 + lane % 16) * T.value_stride() + lane / 16 * 16;
+      query_at = pinned(at + (warp * T.strips * 16 + lane % 16) * T.value_stride() + lane / 16 * 16);
       if constexpr (T.query_in_registers)
 #pragma unroll
         for (int m = 0; m < T.strips; ++m)
@@ -249,8 +262,7 @@ struct Strips {
 
   // scores = q k^T; `keys`: the tile.
   __device__ __forceinline__ void multiply_keys(uint32_t keys) {
-    const int lane = threadIdx.x % 32;
-    const uint32_t at = keys + (lane / 16 * 8 + lane % 8) * T.key_stride() + lane / 8 % 2 * 16;
+    const uint32_t at = keys + keys_lane;
 #pragma unroll
     for (int m = 0; m < T.strips; ++m)
 #pragma unroll
@@ -314,65 +326,82 @@ struct Strips {
       return s;
   }
 
-  // Raises the reference where the tile's maximum asks for it. `scale`: of the tile's scores, log2.
-  __device__ __forceinline__ void raise(float scale) {
-    float most[T.strips][2];
-    bool raised = false;
+  // Probabilities of the step's keys from 16 `First` on, 16 `Count` of them. `scale`: of the scores, log2.
+  template <int First, int Count>
+  __device__ __forceinline__ void exponentiate(float scale) {
+    float part[T.strips][2];
+    exponentials<First, Count>(scale, part);
+    bool large = false;
+#pragma unroll
+    for (int m = 0; m < T.strips; ++m)
+#pragma unroll
+      for (int r = 0; r < 2; ++r) large |= part[m][r] > kMost;
+    if (__any_sync(0xffffffffu, large)) {
+      raise<First, Count>(scale, part);
+      exponentials<First, Count>(scale, part);
+    }
+#pragma unroll
+    for (int m = 0; m < T.strips; ++m)
+#pragma unroll
+      for (int r = 0; r < 2; ++r) sum[m][r] += part[m][r];
+  }
+
+  __device__ __forceinline__ float factor(float scale, int m, int r) const {
+    return T.scores == Scores::int8 ? scale * query_scale[m][r] : scale;
+  }
+
+  template <int First, int Count>
+  __device__ __forceinline__ void exponentials(float scale, float (&part)[T.strips][2]) {
+#pragma unroll
+    for (int m = 0; m < T.strips; ++m) {
+      float factors[2], shift[2];
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        factors[r] = factor(scale, m, r);
+        shift[r] = T.scores == Scores::int8 ? fmaf(kMagicValue, factors[r], reference[m][r]) : reference[m][r];
+      }
+#pragma unroll
+      for (int k = First; k < First + Count; ++k) {
+        float x[8];
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+          const int r = i / 2 % 2;
+          x[i] = exp2_fast(fmaf(score(scores[m][k * 2 + i / 4][i % 4]), factors[r], -shift[r]));
+          part[m][r] = k == First && i % 4 == r * 2 && i < 4 ? x[i] : part[m][r] + x[i];
+        }
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          p[m][k][i] = T.values == Values::f16 ? pack_f16(x[i * 2], x[i * 2 + 1]) : pack_bf16(x[i * 2], x[i * 2 + 1]);
+      }
+    }
+  }
+
+  // Rows with large probabilities get the maximum of these keys as reference. Others are left as they are: a row's
+  // result must not depend on its neighbours.
+  template <int First, int Count>
+  __device__ __forceinline__ void raise(float scale, const float (&part)[T.strips][2]) {
 #pragma unroll
     for (int m = 0; m < T.strips; ++m)
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
-        float x = fmaxf(score(scores[m][0][r * 2]), score(scores[m][0][r * 2 + 1]));
+        float most = -INFINITY;
 #pragma unroll
-        for (int n = 1; n < kColumns; ++n)
-          x = fmaxf(x, fmaxf(score(scores[m][n][r * 2]), score(scores[m][n][r * 2 + 1])));
-        factor[m][r] = T.scores == Scores::int8 ? scale * query_scale[m][r] : scale;
-        most[m][r] = (quad_max(x) - (T.scores == Scores::int8 ? kMagicValue : 0.f)) * factor[m][r];
-        raised |= most[m][r] > reference[m][r] + kSlack;
+        for (int n = First * 2; n < (First + Count) * 2; ++n)
+          most = fmaxf(most, fmaxf(score(scores[m][n][r * 2]), score(scores[m][n][r * 2 + 1])));
+        most = (quad_max(most) - (T.scores == Scores::int8 ? kMagicValue : 0.f)) * factor(scale, m, r);
+        const float next = quad_max(part[m][r]) > kMost ? most : reference[m][r];
+        const float alpha = exp2_fast(reference[m][r] - next);
+        reference[m][r] = next;
+        sum[m][r] *= alpha;
+#pragma unroll
+        for (int c = 0; c < kChannels; ++c) out[m][c][r * 2] *= alpha, out[m][c][r * 2 + 1] *= alpha;
       }
-    if (__any_sync(0xffffffffu, raised)) {
-#pragma unroll
-      for (int m = 0; m < T.strips; ++m)
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-          // Rows that stay below the slack are left as they are: a row's result must not depend on its neighbours.
-          const float next = most[m][r] > reference[m][r] + kSlack ? most[m][r] : reference[m][r];
-          const float alpha = exp2_fast(reference[m][r] - next);
-          reference[m][r] = next;
-          sum[m][r] *= alpha;
-#pragma unroll
-          for (int c = 0; c < kChannels; ++c) out[m][c][r * 2] *= alpha, out[m][c][r * 2 + 1] *= alpha;
-        }
-    }
-#pragma unroll
-    for (int m = 0; m < T.strips; ++m)
-#pragma unroll
-      for (int r = 0; r < 2; ++r)
-        shift[m][r] = T.scores == Scores::int8 ? fmaf(kMagicValue, factor[m][r], reference[m][r]) : reference[m][r];
-  }
-
-  // Probabilities of 16 keys.
-  __device__ __forceinline__ void exponentiate(int step) {
-#pragma unroll
-    for (int m = 0; m < T.strips; ++m) {
-      float x[8];
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        const int r = i / 2 % 2;
-        x[i] = exp2_fast(fmaf(score(scores[m][step * 2 + i / 4][i % 4]), factor[m][r], -shift[m][r]));
-        sum[m][r] += x[i];
-      }
-#pragma unroll
-      for (int i = 0; i < 4; ++i)
-        p[m][step][i] = T.values == Values::f16 ? pack_f16(x[i * 2], x[i * 2 + 1]) : pack_bf16(x[i * 2], x[i * 2 + 1]);
-    }
   }
 
   // out += p v, in steps of 16 keys (f32 sums) or 32 channels (f16 sums, added to `out` at the step's end).
   static constexpr int kValueSteps = T.values == Values::f16 ? T.head_dim / 32 : T.step / 16;
   __device__ __forceinline__ void multiply_values(uint32_t values, int step) {
-    const int lane = threadIdx.x % 32;
-    const uint32_t at = values + (lane / 8 % 2 * 8 + lane % 8) * T.value_stride() + lane / 16 * 16;
+    const uint32_t at = values + values_lane;
     if constexpr (T.values == Values::bf16) {
 #pragma unroll
       for (int c = 0; c < kChannels; c += 2) {
@@ -408,6 +437,21 @@ struct Strips {
             out[m][step * 4 + c][r * 2] += x.x;
             out[m][step * 4 + c][r * 2 + 1] += x.y;
           }
+    }
+  }
+
+  // The step's probabilities and their part of the result. f16 sums need all probabilities first; else the
+  // exponentials of 16 keys run beside the product of the 16 before.
+  template <int Step = 0>
+  __device__ __forceinline__ void weigh_values(uint32_t values, float scale) {
+    if constexpr (T.stages == 1 || T.values == Values::f16) {
+      if constexpr (T.stages > 1) exponentiate<0, T.step / 16>(scale);
+#pragma unroll
+      for (int k = 0; k < kValueSteps; ++k) multiply_values(values, k);
+    } else if constexpr (Step < kValueSteps) {
+      exponentiate<Step, 1>(scale);
+      multiply_values(values, Step);
+      weigh_values<Step + 1>(values, scale);
     }
   }
 
@@ -458,9 +502,10 @@ __global__ void __launch_bounds__(C::kTile.threads(), C::kTile.blocks) attend(co
   const AttentionPart& part = p.parts[query_part];
   const int query_row = (tile - (query_part ? first_tiles : 0)) * T.rows();
   const int query_rows = min(T.rows(), span.count(query_part) - query_row);
-  const int64_t q_stride = part.q_stride * 2, global_row = span.first(query_part) + query_row;
+  const uint32_t q_stride = static_cast<uint32_t>(part.q_stride * 2);
+  const int64_t global_row = span.first(query_part) + query_row;
 
-  const uint32_t base = shared_address(shared);
+  const uint32_t base = uniform(shared_address(shared));
   const uint32_t values_at = base + (T.query_in_registers ? 0 : T.query_bytes());
   const uint32_t keys_end = base + T.shared_bytes();
   const auto keys_of = [&](int t) { return keys_end - (t % T.stages + 1) * KeyStream<T>::kKeyStage; };
@@ -469,18 +514,22 @@ __global__ void __launch_bounds__(C::kTile.threads(), C::kTile.blocks) attend(co
   if (p.causal) count = min(count, (query_row + query_rows + T.keys - 1) / T.keys);
 
   using QueryRows = Copier<T.head_dim * 2, T.threads()>;
-  const char* q = static_cast<const char*>(part.q) + (global_row + QueryRows::row()) * q_stride +
-                  head * T.head_dim * 2 + QueryRows::column();
-  QueryRows::template copy<T.rows(), T.value_stride()>(base, q, QueryRows::kStep * q_stride, query_rows);
+  const uint32_t keys_thread = pinned(KeyStream<T>::Keys::offset(T.key_stride()));
+  const uint32_t values_thread = pinned(QueryRows::offset(T.value_stride()));
+  QueryRows::template copy<T.rows(), T.value_stride()>(
+      base + values_thread, static_cast<const char*>(part.q) + global_row * q_stride + head * T.head_dim * 2,
+      QueryRows::offset(q_stride), q_stride, query_rows);
   KeyStream<T> stream{p};
-  stream.start(span.count_0 > 0 ? 0 : 1);
+  stream.start(span, span.count_0 > 0 ? 0 : 1);
   int valid = stream.valid();
   float scale = T.scores == Scores::int8 ? *stream.scale : p.scale_log2;
-  stream.load_keys(keys_of(0));
-  if constexpr (T.stages > 1 && !T.query_in_registers) {
-    stream.load_values(values_of(0));
-    stream.next();
-  }
+  const auto load_keys = [&](int t) { stream.load_keys(keys_of(t) + keys_thread); };
+  const auto load_values = [&](int t) {
+    stream.load_values(values_of(t) + values_thread);
+    stream.next(span);
+  };
+  load_keys(0);
+  if constexpr (T.stages > 1 && !T.query_in_registers) load_values(0);
   commit_copies();
   wait_copies<0>();
   __syncthreads();
@@ -490,8 +539,7 @@ __global__ void __launch_bounds__(C::kTile.threads(), C::kTile.blocks) attend(co
   strips.load_query(shared, base, p.scale_log2);
   if constexpr (T.stages > 1 && T.query_in_registers) {
     __syncthreads();  // values take the query's place
-    stream.load_values(values_of(0));
-    stream.next();
+    load_values(0);
     commit_copies();
   }
 
@@ -502,39 +550,38 @@ __global__ void __launch_bounds__(C::kTile.threads(), C::kTile.blocks) attend(co
     const float tile_scale = scale;
     wait_copies<0>();
     __syncthreads();
-    if constexpr (T.stages == 1) {
-      stream.load_values(values_of(t));
-      stream.next();
-    } else if (t + 1 < count) {
-      stream.load_keys(keys_of(t + 1));
+    const auto load_next_keys = [&] {
+      load_keys(t + 1);
       valid = stream.valid();
-      if constexpr (T.scores == Scores::int8) scale = *stream.scale;
-      stream.load_values(values_of(t + 1));
-      stream.next();
+      if constexpr (KeyStream<C::kTile>::kInt8) scale = *stream.scale;
+    };
+    if constexpr (T.stages == 1) {
+      load_values(t);
+    } else if (t + 1 < count) {
+      load_next_keys();
+      if (!T.late) load_values(t + 1);
     }
-    commit_copies();
+    if (!T.late) commit_copies();
 #pragma unroll
     for (int step = 0; step < T.keys; step += T.step) {
       if (step > 0 && step >= tile_valid) break;
       strips.multiply_keys(keys_of(t) + step * T.key_stride());
       const int left = tile_valid - step, diagonal = warp_row - t * T.keys - step;
       if (left < T.step || (p.causal && T.step > diagonal + 1)) strips.mask(left, p.causal, diagonal);
-      strips.raise(tile_scale);
-#pragma unroll
-      for (int k = 0; k < T.step / 16; ++k) strips.exponentiate(k);
-      if constexpr (T.stages == 1) {
-        static_assert(T.stages > 1 || T.step == T.keys);
-        wait_copies<0>();
-        __syncthreads();
-        if (t + 1 < count) {
-          stream.load_keys(keys_of(t + 1));
-          valid = stream.valid();
-        }
+      if (T.late && step == 0) {
+        if (t + 1 < count) load_values(t + 1);
         commit_copies();
       }
-#pragma unroll
-      for (int k = 0; k < Strips<T>::kValueSteps; ++k)
-        strips.multiply_values(values_of(t) + step * T.value_stride(), k);
+      if constexpr (T.stages == 1) {
+        static_assert(T.stages > 1 || T.step == T.keys);
+        __syncthreads();  // all warps are done with the keys
+        if (t + 1 < count) load_next_keys();
+        commit_copies();
+        strips.template exponentiate<0, T.step / 16>(tile_scale);
+        wait_copies<1>();
+        __syncthreads();
+      }
+      strips.weigh_values(values_of(t) + step * T.value_stride(), tile_scale);
     }
   }
 
