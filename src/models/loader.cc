@@ -157,6 +157,8 @@ bool load_parameter(const Parameter& p, const Checkpoint& checkpoint, Ops& ops, 
   return true;
 }
 
+void require_parameters(const Module& module, const Checkpoint& checkpoint) { throw_if_missing(module, checkpoint); }
+
 LoadReport load_parameters(Module& module, const Checkpoint& checkpoint, Ops& ops, const LoadOptions& options) {
   throw_if_missing(module, checkpoint);
   int64_t total = 0;

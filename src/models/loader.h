@@ -26,6 +26,8 @@ struct LoadReport {
 // Loads every parameter of the tree. Throws ModelError: missing tensors (the first five and their count),
 // a wrong shape or type, a value that is not finite in a vector or a small weight.
 LoadReport load_parameters(Module& module, const Checkpoint& checkpoint, Ops& ops, const LoadOptions& options = {});
+// Throws ModelError when tensors of the tree are missing: the first five and their count.
+void require_parameters(const Module& module, const Checkpoint& checkpoint);
 // One parameter, for callers that bring weights in block by block. False: an optional one is absent.
 bool load_parameter(const Parameter& parameter, const Checkpoint& checkpoint, Ops& ops,
                     const LoadOptions& options = {});

@@ -9,10 +9,10 @@ struct ConvShape {
   int64_t h = 0, w = 0, cin = 0, cout = 0, kernel = 3, stride = 1;
   int64_t pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;
   bool upsample = false;  // the map is read as [2h, 2w, cin], nearest: pads and output sizes follow that size
-  int64_t in_h() const { return upsample ? 2 * h : h; }
-  int64_t in_w() const { return upsample ? 2 * w : w; }
-  int64_t out_h() const { return (in_h() + pad_top + pad_bottom - kernel) / stride + 1; }
-  int64_t out_w() const { return (in_w() + pad_left + pad_right - kernel) / stride + 1; }
+  constexpr int64_t in_h() const { return upsample ? 2 * h : h; }
+  constexpr int64_t in_w() const { return upsample ? 2 * w : w; }
+  constexpr int64_t out_h() const { return (in_h() + pad_top + pad_bottom - kernel) / stride + 1; }
+  constexpr int64_t out_w() const { return (in_w() + pad_left + pad_right - kernel) / stride + 1; }
 };
 
 // Bytes of the packed weight (bf16, channels padded as the kernel wants), and f32 [cout, cin, k, k] -> packed.

@@ -21,8 +21,8 @@ void layer_norm(const void* x, Elem type, int64_t m, int64_t d, float eps, const
 // y = x / sqrt(mean(x^2) + eps) * gamma
 void rms_norm(const void* x, Elem type, int64_t m, int64_t d, const float* gamma, float eps, const RowsOut& out,
               cudaStream_t stream);
-// y = x (converted, or rotated and rounded). x rows x_stride apart.
-void convert_rows(const void* x, Elem type, int64_t x_stride, int64_t m, int64_t d, const RowsOut& out,
+// y = act(x), converted, or rotated and rounded. x rows x_stride apart.
+void convert_rows(const void* x, Elem type, int64_t x_stride, int64_t m, int64_t d, Act act, const RowsOut& out,
                   cudaStream_t stream);
 // y = x / max(|x|_2, 1e-12) * sqrt(d) * gamma, then silu if asked. y of x's type.
 void channel_norm(const void* x, Elem type, int64_t m, int64_t d, const float* gamma, bool silu, void* y,

@@ -1,0 +1,177 @@
+// What happens to a tile of sums before it is stored: scales, bias, activation, gate and residual (GemmEnd).
+#pragma once
+
+#include "backends/cuda/kernels/gemm.h"
+#include "backends/cuda/kernels/gemm_mma.cuh"
+
+namespace inkling::cuda::gemm {
+
+struct Args {
+  const void *x, *w;
+  const uint8_t* group_scale;  // w4a8
+  const float* x_scale;        // [m]; not bf16
+  const int32_t* x_sum;        // [m]; w4a8
+  const float* w_scale;        // [n]; not bf16
+  GemmEnd end;
+  int m, n;
+  uint32_t k_bytes;  // of a row of x
+  int group_m;       // tile rows that are walked together
+};
+
+// Operands of the end that are read once a tile, in shared memory behind the stages.
+template <class T>
+struct EndShared {
+  static constexpr int kBytes = 8 * T::kBM + 8 * T::kBN;
+  static constexpr int kRowSum = 4 * T::kBM, kColumnScale = 8 * T::kBM, kBias = kColumnScale + 4 * T::kBN;
+
+  __device__ __forceinline__ static void fetch(const Args& args, uint32_t to, int m0, int n0) {
+    for (int i = threadIdx.x; i < T::kBM; i += T::kThreads) {
+      const int row = min(m0 + i, args.m - 1);
+      if (args.x_scale) copy_async<4>(to + 4 * i, args.x_scale + row);
+      if (args.x_sum) copy_async<4>(to + kRowSum + 4 * i, args.x_sum + row);
+    }
+    for (int i = threadIdx.x; i < T::kBN; i += T::kThreads) {
+      const int column = min(n0 + i, args.n - 1);
+      if (args.w_scale) copy_async<4>(to + kColumnScale + 4 * i, args.w_scale + column);
+      if (args.end.bias) copy_async<4>(to + kBias + 4 * i, args.end.bias + column);
+    }
+  }
+};
+
+// x sigmoid(c1 x + c3 x^3), the three activations that are of this form (gelu_tanh: 1 + tanh u = 2 sigmoid(2 u)). The
+// constants carry -log2 e.
+__device__ __forceinline__ float gated(float x, float c1, float c3) {
+  const float z = x * (c1 + c3 * x * x);
+  float e;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(e) : "f"(z));
+  return __fdividef(x, 1.f + e);
+}
+
+// Abramowitz & Stegun 7.1.26 (1.5e-7 in erf), as erfc so that the negative tail keeps its digits.
+__device__ __forceinline__ float gelu_erf(float x) {
+  const float z = fabsf(x) * 0.70710678f;
+  const float t = __fdividef(1.f, fmaf(0.3275911f, z, 1.f));
+  float p = fmaf(1.061405429f, t, -1.453152027f);
+  p = fmaf(p, t, 1.421413741f);
+  p = fmaf(p, t, -0.284496736f);
+  p = fmaf(p, t, 0.254829592f) * t;
+  float e;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(e) : "f"(z * z * -1.44269504f));
+  const float half = 0.5f * p * e;  // Phi(-|x|)
+  return x * (x >= 0.f ? 1.f - half : half);
+}
+
+template <int kCount>
+__device__ __forceinline__ void activate(float (&v)[kCount], Act act) {
+  if (act == Act::none) return;
+  if (act == Act::gelu_erf) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) v[i] = gelu_erf(v[i]);
+    return;
+  }
+  constexpr float kLog2e = 1.44269504f, kTanh = 2.f * 0.79788456f;
+  const float c1 = act == Act::gelu_tanh ? -kTanh * kLog2e : act == Act::silu ? -kLog2e : -1.702f * kLog2e;
+  const float c3 = act == Act::gelu_tanh ? -kTanh * 0.044715f * kLog2e : 0.f;
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) v[i] = gated(v[i], c1, c3);
+}
+
+__device__ __forceinline__ int table_row(const RowTable& table, int row) {
+  int i = 0;
+  while (i + 1 < table.count && row >= table.end[i]) ++i;
+  return table.table_row[i];
+}
+
+__device__ __forceinline__ uint32_t pack_bf16(float a, float b) {
+  const __nv_bfloat162 v = __floats2bfloat162_rn(a, b);
+  return reinterpret_cast<const uint32_t&>(v);
+}
+
+template <Kind kKind, class T, bool kResidual>
+__device__ __forceinline__ void finish(const Args& args, typename Product<kKind>::Acc (&acc)[T::kMI][2 * T::kNU][4],
+                                       const char* shared, int m0, int n0) {
+  constexpr int kRows = 2 * T::kMI, kGroups = T::kNU;
+  const GemmEnd& end = args.end;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int row_in = warp % T::kWarpsM * T::kWM + lane / 4;
+  const int column_in = warp / T::kWarpsM * T::kWN + lane % 4 * 4;
+  auto row_of = [&](int r) { return row_in + r / 2 * 16 + r % 2 * 8; };
+  const float* row_scale = reinterpret_cast<const float*>(shared);
+  const int32_t* row_sum = reinterpret_cast<const int32_t*>(shared + EndShared<T>::kRowSum);
+  const float* column_scale = reinterpret_cast<const float*>(shared + EndShared<T>::kColumnScale);
+  const float* column_bias = reinterpret_cast<const float*>(shared + EndShared<T>::kBias);
+  const int64_t y_stride = end.y_stride;
+
+  // The residual of a group of columns is read before the group before it is stored.
+  float4 residual[kResidual ? kRows : 1];
+  auto load_residual = [&](int u) {
+    const int column = n0 + column_in + u * 16;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const int row = m0 + row_of(r);
+      if (row < args.m && column < args.n)
+        residual[r] = *reinterpret_cast<const float4*>(end.residual + static_cast<int64_t>(row) * args.n + column);
+    }
+  };
+  if constexpr (kResidual) load_residual(0);
+#pragma unroll
+  for (int u = 0; u < kGroups; ++u) {
+    const int column = n0 + column_in + u * 16;
+    float v[4 * kRows];
+    float4 scale = {1.f, 1.f, 1.f, 1.f}, bias = {0.f, 0.f, 0.f, 0.f};
+    if constexpr (kKind != Kind::bf16) scale = *reinterpret_cast<const float4*>(column_scale + column_in + u * 16);
+    if (end.bias) bias = *reinterpret_cast<const float4*>(column_bias + column_in + u * 16);
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      float rs = 1.f;
+      if constexpr (kKind != Kind::bf16) rs = row_scale[row_of(r)];
+      int shift = 0;
+      if constexpr (kKind == Kind::w4a8) shift = 128 * row_sum[row_of(r)];
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        float sum;
+        if constexpr (kKind == Kind::w4a8) {
+          sum = static_cast<float>(acc[r / 2][2 * u + e / 2][r % 2 * 2 + e % 2] - shift);
+        } else {
+          sum = static_cast<float>(acc[r / 2][2 * u + e / 2][r % 2 * 2 + e % 2]);
+        }
+        const float s = e == 0 ? scale.x : e == 1 ? scale.y : e == 2 ? scale.z : scale.w;
+        const float b = e == 0 ? bias.x : e == 1 ? bias.y : e == 2 ? bias.z : bias.w;
+        v[4 * r + e] = kKind == Kind::bf16 ? sum + b : fmaf(sum * rs, s, b);
+      }
+    }
+    activate(v, end.act);
+    if constexpr (kResidual) {
+      float4 gate = {1.f, 1.f, 1.f, 1.f};
+      if (end.gate && end.groups.count == 1 && column < args.n)
+        gate = *reinterpret_cast<const float4*>(end.gate + static_cast<int64_t>(end.groups.table_row[0]) * args.n + column);
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        const int row = m0 + row_of(r);
+        if (end.gate && end.groups.count > 1 && row < args.m && column < args.n)
+          gate = *reinterpret_cast<const float4*>(end.gate + static_cast<int64_t>(table_row(end.groups, row)) * args.n +
+                                                  column);
+        const float4 add = residual[r];
+        v[4 * r] = fmaf(gate.x, v[4 * r], add.x);
+        v[4 * r + 1] = fmaf(gate.y, v[4 * r + 1], add.y);
+        v[4 * r + 2] = fmaf(gate.z, v[4 * r + 2], add.z);
+        v[4 * r + 3] = fmaf(gate.w, v[4 * r + 3], add.w);
+      }
+      if (u + 1 < kGroups) load_residual(u + 1);
+    }
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const int row = m0 + row_of(r);
+      if (row >= args.m || column >= args.n) continue;
+      if (end.type == Elem::f32) {
+        *reinterpret_cast<float4*>(static_cast<float*>(end.y) + row * y_stride + column) =
+            make_float4(v[4 * r], v[4 * r + 1], v[4 * r + 2], v[4 * r + 3]);
+      } else {
+        *reinterpret_cast<uint2*>(static_cast<__nv_bfloat16*>(end.y) + row * y_stride + column) =
+            make_uint2(pack_bf16(v[4 * r], v[4 * r + 1]), pack_bf16(v[4 * r + 2], v[4 * r + 3]));
+      }
+    }
+  }
+}
+
+}  // namespace inkling::cuda::gemm
