@@ -1,9 +1,9 @@
 // int8 attention: two kernels that make the workspace, then attend().
 //   sum_keys    sums of the keys over chunks of rows; for f16 values also the largest |value| of each channel
 //   round_keys  (k - mean) / scale as int8, one scale for kKeyGroup rows and one head; v / largest as f16
-// Softmax does not see a vector added to all keys of a sequence, so the mean (which is where most of the size of keys
-// lies, SageAttention, Zhang 2024) is taken off before rounding and never put back. Nor need it be exact: long sequences
-// take the mean of every fourth key.
+// Softmax does not see a vector added to all keys of a sequence, so the mean (where most of the size of keys lies:
+// SageAttention, Zhang 2024) is taken off before rounding and never put back. Nor need it be exact: long sequences take
+// the mean of every fourth key.
 #include <algorithm>
 
 #include "backends/cuda/kernels/attention_core.cuh"
@@ -203,7 +203,7 @@ __global__ void __launch_bounds__(kThreads) round_keys(const __grid_constant__ P
 }
 
 struct Int8D64 {
-  static constexpr Tile kTile{.head_dim = 64, .strips = 1, .warps = 4, .keys = 64, .step = 64, .blocks = 3,
+  static constexpr Tile kTile{.head_dim = 64, .strips = 2, .warps = 4, .keys = 64, .step = 32, .blocks = 3,
                               .scores = Scores::int8};
 };
 struct Int8D64Half {
@@ -212,8 +212,9 @@ struct Int8D64Half {
 };
 struct Int8D128 {
   static constexpr Tile kTile{.head_dim = 128, .strips = 2, .warps = 4, .keys = 64, .step = 32, .blocks = 2,
-                              .scores = Scores::int8};
+                              .scores = Scores::int8, .load = Load::late};
 };
+// For GeForce, where 100 KB a multiprocessor hold one block: eight warps.
 struct Int8D128Half {
   static constexpr Tile kTile{.head_dim = 128, .strips = 1, .warps = 8, .keys = 64, .step = 64, .blocks = 1,
                               .scores = Scores::int8, .values = Values::f16};
@@ -250,7 +251,10 @@ int64_t int8_workspace(const AttentionShape& shape, Values values) { return layo
 void int8(const AttentionShape& shape, const AttentionPart& first, const AttentionPart& second, Values values,
           void* workspace, cudaStream_t stream) {
   const Problem p = int8_problem(shape, first, second, values, workspace, stream);
-  const auto launch = [&]<class C>(C) { launch_attend<C>(p, most_tiles(shape, C::kTile.rows()), stream); };
+  const auto launch = [&]<class C>(C) {
+    static_assert(C::kTile.shared_bytes() <= 99 * 1024, "must fit every device");
+    launch_attend<C>(p, most_tiles(shape, C::kTile.rows()), stream);
+  };
   if (shape.head_dim == 128)
     values == Values::f16 ? launch(Int8D128Half{}) : launch(Int8D128{});
   else
