@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "formats/block_quant.h"
 #include "formats/int_quant.h"
+#include "formats/low_bit.h"
 
 namespace inkling {
 
@@ -88,7 +89,8 @@ void CudaOps::prepare_convolution(const Weight& weight, CudaWeight& w) {
   const auto space = context_->arena().allocate(model_.prepare_workspace_bytes(weight));
   const Tensor dense = dequantize(weight.value);
   copy_in(space->data(), dense.raw(), dense.bytes(), context_->lane());
-  cuda::pack_conv(reinterpret_cast<const float*>(space->data()), packing_shape(weight), w.at<std::byte>(w.parts.codes), context_->lane());
+  cuda::pack_conv(reinterpret_cast<const float*>(space->data()), packing_shape(weight), w.at<std::byte>(w.parts.codes),
+                  context_->lane());
   synchronize();
 }
 
@@ -122,7 +124,8 @@ void CudaOps::prepare_matrix(const Weight& weight, CudaWeight& w) {
   } else {
     const int64_t rows = CudaModel::prepare_rows(weight);
     const int64_t stride = kind == LowBit::none ? row_bytes(weight.stored, k) : k * 4;
-    if (kind != LowBit::none) throw RuntimeError("prepare: weight '{}' cannot be converted", weight.name);
+    const Tensor dense = kind == LowBit::none ? Tensor() : dense_value(weight.shape, weight.value, weight.low_bit);
+    if (dense.defined()) source = dense.raw();
     auto* staged = space.take<std::byte>(rows * stride);
     auto* f32 = space.take<float>(rows * k * 4);
     for (int64_t r = 0; r < n; r += rows) {

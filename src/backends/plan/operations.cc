@@ -231,7 +231,10 @@ std::pair<QKV, QKV> PlanOps::joint_qkv(const StreamProjection& text, const Strea
 
 std::pair<Tensor, Tensor> PlanOps::joint_finish(StreamFinish text, StreamFinish image, float eps) {
   if (!model_.fuses(OpKind::joint_finish)) return Ops::joint_finish(std::move(text), std::move(image), eps);
-  OpCall call{.kind = OpKind::joint_finish, .rows = image.x.rows(), .operand = image.attention.dtype(), .activation = image.activation};
+  OpCall call{.kind = OpKind::joint_finish,
+              .rows = image.x.rows(),
+              .operand = image.attention.dtype(),
+              .activation = image.activation};
   call.weights = {image.out, image.mlp_in, image.mlp_out};
   std::pair<Tensor, Tensor> y;
   int64_t flops = 0;
