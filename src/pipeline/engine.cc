@@ -207,9 +207,11 @@ Result Engine::run(const Request& request, const Callbacks& callbacks) {
 
 // bf16 halves memory and is faster where the CPU has it; a machine without gets the exact path.
 CpuOptions cpu_options(PrecisionChoice choice) {
+  if (choice == PrecisionChoice::w8a8) return {.precision = Precision::w8a8};
+  if (choice == PrecisionChoice::w4a8) return {.precision = Precision::w4a8};
   const bool native = __builtin_cpu_supports("avx512bf16") != 0;
   const bool bf16 = choice == PrecisionChoice::bf16 || (choice == PrecisionChoice::automatic && native);
-  return {bf16 ? Precision::bf16 : Precision::f32};
+  return {.precision = bf16 ? Precision::bf16 : Precision::f32};
 }
 
 RunPlan Engine::plan(const Request& request) const {
@@ -250,6 +252,8 @@ EngineOptions make_engine_options(const OptionValues& o) {
   const std::string precision = o.text("precision");
   e.precision = precision == "f32"    ? PrecisionChoice::f32
                 : precision == "bf16" ? PrecisionChoice::bf16
+                : precision == "w8a8" ? PrecisionChoice::w8a8
+                : precision == "w4a8" ? PrecisionChoice::w4a8
                                       : PrecisionChoice::automatic;
   return e;
 }

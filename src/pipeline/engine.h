@@ -17,7 +17,7 @@
 
 namespace inkling {
 
-enum class PrecisionChoice { automatic, f32, bf16 };
+enum class PrecisionChoice { automatic, f32, bf16, w8a8, w4a8 };
 
 struct CpuOptions;
 struct SeparateFiles;

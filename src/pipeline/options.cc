@@ -54,8 +54,10 @@ constexpr auto kOptions = std::to_array<Option>({
     {"tokenizer", "", Kind::text, kDraw | kPlan, "", -kNone, kNone, "", false,
      "folder with the tokenizer in place of the model's"},
     {"lora", "", Kind::text, kDraw, "", -kNone, kNone, "", true, "LoRA file, optionally PATH:scale"},
-    {"precision", "", Kind::choice, kDraw | kPlan, "auto", -kNone, kNone, "auto|f32|bf16", false,
-     "arithmetic of matrix products; auto: bf16 where the weights and the CPU have it"},
+    {"precision", "", Kind::choice, kDraw | kPlan, "auto", -kNone, kNone, "auto|f32|bf16|w8a8|w4a8", false,
+     "arithmetic of matrix products; auto: bf16 where the weights and the CPU have it; w8a8, w4a8: weights rounded to "
+     "8 "
+     "or 4 bits, activations to 8"},
     {"vae-tiling", "", Kind::flag, kDraw | kPlan, "", -kNone, kNone, "", false,
      "decode and encode in overlapping tiles: less memory, slightly different pixels"},
     {"threads", "t", Kind::integer, kDraw, "0", 0, 1024, "", false, "threads; 0 uses every core"},
