@@ -69,7 +69,7 @@ void attention(AttentionKernel kernel, const AttentionShape& shape, const Attent
     throw RuntimeError("attention: no kernel {} for head_dim {}", static_cast<int>(kernel), shape.head_dim);
   if (shape.total_rows(0) + shape.total_rows(1) == 0) return;
   switch (kernel) {
-    case AttentionKernel::flash: return attn::flash(shape, first, second, stream);
+    case AttentionKernel::flash: return attn::flash(shape, first, second, attn::small_shared(), stream);
     case AttentionKernel::int8: return attn::int8(shape, first, second, attn::device_values(), workspace, stream);
     case AttentionKernel::cudnn: return attn::cudnn(shape, first, second, workspace, stream);
   }

@@ -32,18 +32,15 @@ namespace {
 
 namespace fe = cudnn_frontend;
 
-enum Uid : int64_t { kQ = 1, kK, kV, kY };
+enum Uid : int64_t { kQ = 1, kK, kV, kY, kScale };
 constexpr size_t kMaxPlans = 128;  // a plan is some 100 KB of host memory
 
 // Strides in elements between rows.
 struct PlanKey {
   int heads, kv_heads, head_dim;
   int64_t rows, q_stride, k_stride, v_stride, y_stride;
-  float scale;
   bool causal;
-  auto tie() const {
-    return std::tie(heads, kv_heads, head_dim, rows, q_stride, k_stride, v_stride, y_stride, scale, causal);
-  }
+  auto tie() const { return std::tie(heads, kv_heads, head_dim, rows, q_stride, k_stride, v_stride, y_stride, causal); }
   bool operator<(const PlanKey& o) const { return tie() < o.tie(); }
 };
 
@@ -72,7 +69,7 @@ class Library {
     return *(plans_[key] = {build(key), ++uses_}).graph;
   }
 
-  void execute(const PlanKey& key, const void* q, const void* k, const void* v, void* y, void* workspace,
+  void execute(const PlanKey& key, const void* q, const void* k, const void* v, void* y, float scale, void* workspace,
                int64_t workspace_bytes, cudaStream_t stream) {
     fe::graph::Graph& graph = plan(key);
     if (bytes(graph) > workspace_bytes)
@@ -80,7 +77,7 @@ class Library {
                          workspace_bytes);
     if (cudnnSetStream(handle_, stream) != CUDNN_STATUS_SUCCESS) throw RuntimeError("attention: cudnnSetStream failed");
     std::unordered_map<int64_t, void*> operands = {
-        {kQ, const_cast<void*>(q)}, {kK, const_cast<void*>(k)}, {kV, const_cast<void*>(v)}, {kY, y}};
+        {kQ, const_cast<void*>(q)}, {kK, const_cast<void*>(k)}, {kV, const_cast<void*>(v)}, {kY, y}, {kScale, &scale}};
     check_graph(graph.execute(handle_, operands, workspace), "execute");
   }
 
@@ -110,7 +107,14 @@ class Library {
     const auto q = tensor("q", kQ, key.heads, key.q_stride);
     const auto k = tensor("k", kK, key.kv_heads, key.k_stride), v = tensor("v", kV, key.kv_heads, key.v_stride);
     auto options = fe::graph::SDPA_attributes().set_name("attention").set_generate_stats(false);
-    options.set_attn_scale(key.scale);
+    // An operand, so that a plan serves every scale.
+    options.set_attn_scale(graph->tensor(fe::graph::Tensor_attributes()
+                                             .set_name("scale")
+                                             .set_uid(kScale)
+                                             .set_dim({1, 1, 1, 1})
+                                             .set_stride({1, 1, 1, 1})
+                                             .set_is_pass_by_value(true)
+                                             .set_data_type(fe::DataType_t::FLOAT)));
     if (key.causal) options.set_diagonal_alignment(fe::DiagonalAlignment_t::TOP_LEFT).set_diagonal_band_right_bound(0);
     const auto [y, statistics] = graph->sdpa(q, k, v, options);
     y->set_output(true).set_uid(kY).set_dim(dim(key.heads)).set_stride(strides(key.y_stride));
@@ -154,7 +158,7 @@ Layout layout(const AttentionShape& shape) {
 
 PlanKey packed_key(const AttentionShape& shape, int64_t rows) {
   const int64_t q = int64_t{shape.heads} * shape.head_dim, kv = int64_t{shape.kv_heads} * shape.head_dim;
-  return {shape.heads, shape.kv_heads, shape.head_dim, rows, q, kv, kv, q, shape.scale, shape.causal};
+  return {shape.heads, shape.kv_heads, shape.head_dim, rows, q, kv, kv, q, shape.causal};
 }
 
 // The most that the plan of any sequence takes. Plans differ only in lengths, most of which are equal.
@@ -220,7 +224,7 @@ void cudnn(const AttentionShape& shape, const AttentionPart& first, const Attent
     PartCopy result = {};
     void* y = whole(first.y, first.y_stride, second.y, second.y_stride, shape.heads, room.y, key.y_stride, result);
     join_parts(copies, count, stream);
-    l.execute(key, q, k, v, y, base + room.plan, plan_room, stream);
+    l.execute(key, q, k, v, y, shape.scale, base + room.plan, plan_room, stream);
     if (result.columns) split_parts(result, stream);
   }
 }

@@ -1,8 +1,9 @@
 // int8 attention: two kernels that make the workspace, then attend().
-//   sum_keys    sums of the keys over chunks of kChunk rows; for f16 values also the largest |value| of each channel
+//   sum_keys    sums of the keys over chunks of rows; for f16 values also the largest |value| of each channel
 //   round_keys  (k - mean) / scale as int8, one scale for kKeyGroup rows and one head; v / largest as f16
-// Softmax does not see a vector added to all keys of a sequence, so the mean (which is where most of the size of keys
-// lies, SageAttention, Zhang 2024) is taken off before rounding and never put back.
+// Softmax does not see a vector added to all keys of a sequence, so the mean (where most of the size of keys lies:
+// SageAttention, Zhang 2024) is taken off before rounding and never put back. Nor need it be exact: long sequences take
+// the mean of every fourth key.
 #include <algorithm>
 
 #include "backends/cuda/kernels/attention_core.cuh"
@@ -12,7 +13,10 @@ namespace inkling::cuda::attn {
 
 namespace {
 
-constexpr int kChunk = 256, kThreads = 256;
+constexpr int kChunk = 256, kThreads = 256;  // kChunk: fewest rows of a chunk
+
+// Every how manieth key counts for the mean; a chunk has kChunk of those.
+__device__ __forceinline__ int spread(const Span& span) { return span.count_0 + span.count_1 > 2048 ? 4 : 1; }
 
 struct Workspace {
   int8_t* keys;
@@ -66,22 +70,27 @@ __global__ void __launch_bounds__(kThreads) sum_keys(const __grid_constant__ Pro
   constexpr int kAcross = D / 8, kDown = kThreads / kAcross;
   const int sequence = blockIdx.z / 2, part = blockIdx.z % 2, head = blockIdx.y;
   const Span span = sequence_span(p, sequence);
-  const int row_0 = blockIdx.x * kChunk, rows = min(kChunk, span.count(part) - row_0);
+  const int every = spread(span);
+  const int row_0 = blockIdx.x * kChunk * every, rows = min(kChunk * every, span.count(part) - row_0);
   if (rows <= 0) return;
   const AttentionPart& from = p.parts[part];
   const int row = threadIdx.x / kAcross, column = threadIdx.x % kAcross * 8;
-  const int64_t at = (span.first(part) + row_0 + row) * from.kv_stride + head * D + column;
+  const int64_t at = (span.first(part) + row_0) * from.kv_stride + head * D + column;
   const __nv_bfloat16* k = static_cast<const __nv_bfloat16*>(from.k) + at;
   const __nv_bfloat16* v = static_cast<const __nv_bfloat16*>(from.v) + at;
   float sum[8] = {}, most[8] = {};
 #pragma unroll 4
-  for (int r = row; r < rows; r += kDown, k += kDown * from.kv_stride, v += kDown * from.kv_stride) {
+  for (int r = row * every; r < rows; r += kDown * every) {
     float x[8];
-    unpack8(*reinterpret_cast<const uint4*>(k), x);
+    unpack8(*reinterpret_cast<const uint4*>(k + r * from.kv_stride), x);
 #pragma unroll
     for (int i = 0; i < 8; ++i) sum[i] += x[i];
-    if constexpr (WithValues) {
-      unpack8(*reinterpret_cast<const uint4*>(v), x);
+  }
+  if constexpr (WithValues) {
+#pragma unroll 4
+    for (int r = row; r < rows; r += kDown) {
+      float x[8];
+      unpack8(*reinterpret_cast<const uint4*>(v + r * from.kv_stride), x);
 #pragma unroll
       for (int i = 0; i < 8; ++i) most[i] = max_nan(most[i], fabsf(x[i]));
     }
@@ -131,9 +140,12 @@ __global__ void __launch_bounds__(kThreads) round_keys(const __grid_constant__ P
   __shared__ float mean[D], inverse[WithValues ? D : 1], largest[kThreads / 32];
   if (threadIdx.x < D) {
     float sum = 0.f, most = 0.f;
+    const int every = spread(span), chunk_rows = kChunk * every;
+    int counted = 0;
     for (int q = 0; q < 2; ++q) {
+      counted += (span.count(q) + every - 1) / every;
       const int chunk = (q ? w.first_chunk_1 : 0) + span.first(q) / kChunk + sequence;
-      const int chunks = (span.count(q) + kChunk - 1) / kChunk;
+      const int chunks = (span.count(q) + chunk_rows - 1) / chunk_rows;
       const int64_t first = (static_cast<int64_t>(chunk) * p.kv_heads + head) * D + threadIdx.x;
 #pragma unroll 4
       for (int c = 0; c < chunks; ++c) {
@@ -142,7 +154,7 @@ __global__ void __launch_bounds__(kThreads) round_keys(const __grid_constant__ P
         if constexpr (WithValues) most = max_nan(most, w.largest[i]);
       }
     }
-    mean[threadIdx.x] = sum / (span.count_0 + span.count_1);
+    mean[threadIdx.x] = sum / counted;
     if constexpr (WithValues) {
       inverse[threadIdx.x] = most < 1e-30f ? 0.f : 1.f / most;
       if (blockIdx.x == 0 && (part == 0 || span.count_0 == 0))
@@ -191,7 +203,7 @@ __global__ void __launch_bounds__(kThreads) round_keys(const __grid_constant__ P
 }
 
 struct Int8D64 {
-  static constexpr Tile kTile{.head_dim = 64, .strips = 1, .warps = 4, .keys = 64, .step = 64, .blocks = 3,
+  static constexpr Tile kTile{.head_dim = 64, .strips = 2, .warps = 4, .keys = 64, .step = 32, .blocks = 3,
                               .scores = Scores::int8};
 };
 struct Int8D64Half {
@@ -200,8 +212,9 @@ struct Int8D64Half {
 };
 struct Int8D128 {
   static constexpr Tile kTile{.head_dim = 128, .strips = 2, .warps = 4, .keys = 64, .step = 32, .blocks = 2,
-                              .scores = Scores::int8};
+                              .scores = Scores::int8, .load = Load::late};
 };
+// For GeForce, where 100 KB a multiprocessor hold one block: eight warps.
 struct Int8D128Half {
   static constexpr Tile kTile{.head_dim = 128, .strips = 1, .warps = 8, .keys = 64, .step = 64, .blocks = 1,
                               .scores = Scores::int8, .values = Values::f16};
@@ -238,7 +251,10 @@ int64_t int8_workspace(const AttentionShape& shape, Values values) { return layo
 void int8(const AttentionShape& shape, const AttentionPart& first, const AttentionPart& second, Values values,
           void* workspace, cudaStream_t stream) {
   const Problem p = int8_problem(shape, first, second, values, workspace, stream);
-  const auto launch = [&]<class C>(C) { launch_attend<C>(p, most_tiles(shape, C::kTile.rows()), stream); };
+  const auto launch = [&]<class C>(C) {
+    static_assert(C::kTile.shared_bytes() <= 99 * 1024, "must fit every device");
+    launch_attend<C>(p, most_tiles(shape, C::kTile.rows()), stream);
+  };
   if (shape.head_dim == 128)
     values == Values::f16 ? launch(Int8D128Half{}) : launch(Int8D128{});
   else

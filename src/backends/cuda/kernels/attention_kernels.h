@@ -6,7 +6,10 @@
 
 namespace inkling::cuda::attn {
 
-void flash(const AttentionShape& shape, const AttentionPart& first, const AttentionPart& second, cudaStream_t stream);
+// small_shared: as on devices whose multiprocessors have 100 KB of shared memory.
+bool small_shared();
+void flash(const AttentionShape& shape, const AttentionPart& first, const AttentionPart& second, bool small_shared,
+           cudaStream_t stream);
 
 // bf16: values in place, f32 sums. f16: values scaled to [-1, 1] per channel, f16 sums of 64 keys, added up in f32.
 enum class Values : uint8_t { bf16, f16 };

@@ -12,6 +12,14 @@ __device__ __forceinline__ uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
 
+// The same value in all lanes, and known to be to the compiler, which then computes with it once a warp.
+template <class T>
+__device__ __forceinline__ T uniform(T x) {
+  return __shfl_sync(0xffffffffu, x, 0);
+}
+// x, from now on kept in a register instead of being computed again where it is needed.
+__device__ __forceinline__ uint32_t pinned(uint32_t x) { return __shfl_sync(0xffffffffu, x, threadIdx.x % 32); }
+
 // 16 bytes from global to shared memory, past L1. `fill`: zeros instead; `from` must be readable even then.
 __device__ __forceinline__ void copy16(uint32_t to, const void* from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;\n" ::"r"(to), "l"(from));
