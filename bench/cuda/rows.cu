@@ -1,5 +1,5 @@
-// Row kernels and unpacking: microseconds, and bandwidth as a share of a device-to-device copy of as many bytes, and of
-// a large one. Buffers rotate, so that the L2 cache holds nothing of the next call's input.
+// Row kernels and unpacking: microseconds, and bandwidth as a share of a device-to-device copy that moves as many
+// bytes. Buffers rotate, so that the L2 cache holds nothing of the next call's input.
 //   bench_cuda_rows [filter [once]]    lines whose name contains the filter; one call each, for a profiler
 #include <cuda_runtime_api.h>
 
@@ -21,7 +21,6 @@ char* arena = nullptr;
 std::string filter;
 bool once = false;
 cudaStream_t stream = nullptr;
-double large_copy = 0;  // bytes per second, read and written
 
 // Median time of a call, over graphs of calls on rotating buffers: launching costs the host nothing.
 double seconds(int64_t sets, const std::function<void(int64_t set)>& call) {
@@ -67,8 +66,7 @@ void report(const std::string& name, int64_t in, int64_t out, const std::functio
     check(cudaMemcpyAsync(arena + s * room + half, arena + s * room, half, cudaMemcpyDeviceToDevice, stream), "bench");
   });
   const double rate = static_cast<double>(in + out) / time;
-  std::printf("%-60s %8.2f us %6.0f GB/s %6.1f %% of equal copy %6.1f %% of large\n", name.c_str(), time * 1e6,
-              rate * 1e-9, 100 * copy / time, 100 * rate / large_copy);
+  std::printf("%-60s %8.2f us %6.0f GB/s %6.1f %% of copy\n", name.c_str(), time * 1e6, rate * 1e-9, 100 * copy / time);
   std::fflush(stdout);
 }
 
@@ -199,14 +197,6 @@ int run(int argc, char** argv) {
   check(cudaMalloc(&scale, 1 << 20), "bench");
   check(cudaMalloc(&sum, 1 << 20), "bench");
   random_rows(2, 1.f, 1 << 18, tables, Elem::f32, stream);
-  constexpr int64_t kLarge = 1 << 29;
-  const auto copy_large = [](int64_t) {
-    check(cudaMemcpyAsync(arena + kLarge, arena, kLarge, cudaMemcpyDeviceToDevice, stream), "bench");
-  };
-  seconds(1, copy_large);  // clocks rise
-  const double copy = seconds(1, copy_large);
-  large_copy = 2.0 * kLarge / copy;
-  std::printf("copy of 0.5 GiB: %.0f GB/s read and written\n", large_copy * 1e-9);
   bench_rows(tables, scale, sum);
   bench_elementwise(tables);
   bench_unpack(tables);
