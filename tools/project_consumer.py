@@ -83,7 +83,8 @@ def project(card_name, case_name, measured):
     part["attention"] = sum(
         over(f"attention {name}", half, "TOP", card[measured["attention"][key]], case["attention_fraction"])
         for key, name in (("qk", "Q K^T"), ("pv", "P V")))
-    part["rest"] = moved("rest", case["elementwise_bytes_per_token"] * tokens, card["bandwidth"], case["bandwidth_fraction"])
+    part["rest"] = moved("rest", case["elementwise_bytes_per_token"] * tokens, card["bandwidth"],
+                         case["bandwidth_fraction"])
     streamed = measured.get("streamed_bytes", {}).get(card_name, {}).get(case_name)
     if streamed is None:
         room = card["memory"] - case["other_bytes"]
@@ -109,7 +110,8 @@ def report(measured):
     check(measured)
     steps = measured["steps"]
     out = [f"**Projection, not a measurement**: fractions of the ceilings measured on {measured['device']} "
-           f"({measured['date']}), times the ceilings of the card named. Milliseconds; {steps} steps without guidance.", "",
+           f"({measured['date']}), times the ceilings of the card named. Milliseconds; {steps} steps without guidance.",
+           "",
            f"| card | picture | products | attention | rest | streamed a step | copies | **step** | text | VAE | "
            f"**{steps} steps, all** |", "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]
     detail = []
@@ -120,7 +122,8 @@ def report(measured):
                        f"{p['streamed_gb']:.1f} GB | {p['copies']:.0f} | **{p['step']:.0f}** | {p['text']:.0f} | "
                        f"{p['vae']:.0f} | **{p['picture'] / 1e3:.2f} s** |")
             detail += [f"{card}, {case}:"] + ["  " + line for line in lines]
-    return out + ["", "<details><summary>The arithmetic of every cell</summary>", "", "```"] + detail + ["```", "", "</details>"]
+    out += ["", "<details><summary>The arithmetic of every cell</summary>", "", "```"]
+    return out + detail + ["```", "", "</details>"]
 
 
 def insert(text, lines):

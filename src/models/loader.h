@@ -1,4 +1,5 @@
 // From a checkpoint into a module tree: shapes checked and folded, LoRAs merged, weights handed to the backend.
+// Matrices that are stored quantized stay so, with LoRAs merged too (formats/low_bit.h, formats/add_delta.h).
 #pragma once
 
 #include <functional>
@@ -33,7 +34,8 @@ bool load_parameter(const Parameter& parameter, const Checkpoint& checkpoint, Op
                     const LoadOptions& options = {});
 // Shapes and types without data, for planning: every weight goes through ops.prepare with `value` undefined.
 // Without a checkpoint, `stored` is the type of every weight.
-void declare_parameters(Module& module, Ops& ops, const Checkpoint* checkpoint, DType stored = DType::bf16);
+void declare_parameters(Module& module, Ops& ops, const Checkpoint* checkpoint, DType stored = DType::bf16,
+                        const LoraSet* loras = nullptr);
 // Gives back what loading took.
 void drop_parameters(Module& module);
 

@@ -43,7 +43,9 @@ DeviceChoice parse_device(const std::string& text) {
 // bf16 halves memory and is faster where the CPU has it; a machine without gets the exact path.
 CpuOptions cpu_options(PrecisionChoice choice) {
   if (choice == PrecisionChoice::fp8)
-    throw ArgumentError("precision: got {}, expected auto, f32 or bf16 on the CPU", name(choice));
+    throw ArgumentError("precision: got {}, expected auto, f32, bf16, w8a8 or w4a8 on the CPU", name(choice));
+  if (choice == PrecisionChoice::w8a8) return {Precision::w8a8};
+  if (choice == PrecisionChoice::w4a8) return {Precision::w4a8};
   const bool native = __builtin_cpu_supports("avx512bf16") != 0;
   const bool bf16 = choice == PrecisionChoice::bf16 || (choice != PrecisionChoice::f32 && native);
   return {bf16 ? Precision::bf16 : Precision::f32};
@@ -56,7 +58,13 @@ class CpuBackend : public Backend {
   explicit CpuBackend(PrecisionChoice precision) : options_(cpu_options(precision)), ops_(options_) {}
   std::string name() const override { return "cpu"; }
   PrecisionChoice precision() const override {
-    return options_.precision == Precision::f32 ? PrecisionChoice::f32 : PrecisionChoice::bf16;
+    switch (options_.precision) {
+      case Precision::f32: return PrecisionChoice::f32;
+      case Precision::bf16: return PrecisionChoice::bf16;
+      case Precision::w8a8: return PrecisionChoice::w8a8;
+      case Precision::w4a8: return PrecisionChoice::w4a8;
+    }
+    return PrecisionChoice::automatic;
   }
   Ops& ops() override { return ops_; }
   const BackendModel& model() const override { return ops_.model(); }

@@ -23,6 +23,7 @@ struct ModelSizes {
   std::optional<ModelFiles> files;  // absent for a preset
   ModelDefaults defaults;
   std::string name;
+  std::optional<LoraSet> loras;  // they decide the types of the weights that they change
 };
 
 ModelSizes sizes_of(const EngineOptions& o) {
@@ -41,6 +42,8 @@ ModelSizes sizes_of(const EngineOptions& o) {
   if (!m.files->vision.empty())
     m.config.vision = vision_config(*m.files, Checkpoint::open(m.files->vision, Component::vision));
   m.config.vae = vae_config(*m.files, Checkpoint::open(m.files->vae, Component::vae));
+  if (!o.loras.empty()) m.loras.emplace(m.config.dit);
+  for (const LoraFile& l : o.loras) m.loras->add(l.path, l.scale);
   return m;
 }
 
@@ -50,7 +53,7 @@ int64_t weight_bytes(const Parameter& p, const Backend& backend) {
   if (backend.on_gpu() && p.kind != Parameter::Kind::embedding) return backend.model().prepared_bytes(*p.weight);
   const int64_t bias = p.weight->has_bias ? p.shape[0] * 4 : 0;
   const int64_t rows = p.shape.elements() / p.shape[-1];
-  return bias + rows * row_bytes(p.weight->stored, p.shape[-1]);
+  return bias + matrix_bytes(Shape{rows, p.shape[-1]}, p.weight->stored, p.weight->low_bit.kind);
 }
 
 // Networks of shapes. Each is declared when a phase first asks for it, as the engine would load it.
@@ -83,7 +86,8 @@ class PlannedParts : public OwnedParts {
     const int64_t before = ops_.memory().current;
     if (sizes_.files) {
       const Checkpoint checkpoint = Checkpoint::open(file_of(component), component);
-      declare_parameters(*slot, ops_, &checkpoint);
+      const bool patched = component == Component::dit && sizes_.loras;
+      declare_parameters(*slot, ops_, &checkpoint, DType::bf16, patched ? &*sizes_.loras : nullptr);
     } else {
       declare_parameters(*slot, ops_, nullptr);
     }

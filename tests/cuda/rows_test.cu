@@ -1,12 +1,12 @@
 // Row kernels against double precision on the host.
-#include "backends/cuda/kernels/rows.h"
-
 #include <algorithm>
 #include <array>
 #include <functional>
 #include <numeric>
 #include <string>
 
+#include "backends/cuda/kernels/quantize_rows.cuh"
+#include "backends/cuda/kernels/rows.h"
 #include "cuda/rows_support.h"
 
 namespace inkling::cuda::testing {
@@ -83,8 +83,8 @@ struct Output {
         total += integer;
         const double value = scales[r] * (type == Elem::i8 ? integer : e4m3_value(code));
         // Half a step: of 1, or of a mantissa of 3 bits.
-        const double step = type == Elem::i8 ? scales[r]
-                                             : std::max(std::fabs(rows[r][i]) / 8, scales[r] * std::ldexp(1.0, -9));
+        const double step =
+            type == Elem::i8 ? scales[r] : std::max(std::fabs(rows[r][i]) / 8, scales[r] * std::ldexp(1.0, -9));
         ASSERT_LE(std::fabs(value - rows[r][i]), 0.5 * step * (1 + 1e-4) + tolerance)
             << what << ", row " << r << ", column " << i << ": " << value << ", expected " << rows[r][i];
         ASSERT_TRUE(type == Elem::e4m3 || integer != -128) << what;
@@ -120,10 +120,11 @@ Row row_of(const std::vector<float>& x, int64_t r, int64_t d) {
 struct Shape {
   int64_t m, d, rotation;
 };
-const Shape kShapes[] = {{0, 64, 0},     {1, 8, 0},      {5, 40, 0},     {3, 96, 16},     {7, 64, 64},   {2, 256, 256},
-                         {33, 520, 0},   {4, 768, 256},  {3, 1536, 256}, {3, 1600, 64},   {130, 3072, 0}, {130, 3072, 256},
-                         {3, 3072, 64},  {3, 3072, 16},  {5, 3584, 256}, {4, 5120, 0},    {5, 12288, 256}, {4, 12288, 0},
-                         {2, 18944, 256}, {2, 18944, 0}, {3, 1, 0},      {3, 37, 0},      {2, 3075, 0}};
+const Shape kShapes[] = {{0, 64, 0},     {1, 8, 0},        {5, 40, 0},    {3, 96, 16},     {7, 64, 64},
+                         {2, 256, 256},  {33, 520, 0},     {4, 768, 256}, {3, 1536, 256},  {3, 1600, 64},
+                         {130, 3072, 0}, {130, 3072, 256}, {3, 3072, 64}, {3, 3072, 16},   {5, 3584, 256},
+                         {4, 5120, 0},   {5, 12288, 256},  {4, 12288, 0}, {2, 18944, 256}, {2, 18944, 0},
+                         {3, 1, 0},      {3, 37, 0},       {2, 3075, 0}};
 const Elem kOut[] = {Elem::f32, Elem::bf16, Elem::i8, Elem::e4m3};
 
 RowTable two_groups(int64_t m) {
@@ -159,7 +160,8 @@ void check_layer_norm(Elem type, Elem out_type, Shape s, bool tables, int64_t sk
   std::vector<Row> rows;
   for (int64_t r = 0; r < s.m; ++r) {
     const int64_t g = (r < s.m / 2 ? 2 : 1) * s.d;
-    rows.push_back(rotated(layer_norm_row(row_of(x, r, s.d), 1e-6, tables ? &scale[g] : nullptr, &shift[g]), s.rotation));
+    rows.push_back(
+        rotated(layer_norm_row(row_of(x, r, s.d), 1e-6, tables ? &scale[g] : nullptr, &shift[g]), s.rotation));
   }
   output.expect(rows, 5e-5, what);
 }
@@ -282,6 +284,28 @@ TEST_F(Rows, NonFiniteRowsGetScaleNaN) {
   }
 }
 
+__global__ void convert_to_e4m3(const float* x, int n, uint8_t* software, uint8_t* library) {
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i >= n) return;
+  software[i] = static_cast<uint8_t>(to_e4m3_in_software(x[i]));
+  library[i] = __nv_cvt_float_to_fp8(x[i], __NV_SATFINITE, __NV_E4M3);
+}
+TEST_F(Rows, SoftwareRoundsToE4m3AsTheHardware) {
+  std::vector<float> x = normals(100'000, 24, 40.f);
+  for (size_t i = 0; i < x.size(); i += 2) x[i] *= 1e-4f;
+  for (float& v : x) v = std::clamp(v, -448.f, 448.f);
+  for (int code = 0; code < 126; ++code) {  // every value, every tie, and their neighbours
+    const float low = static_cast<float>(e4m3_value(static_cast<uint8_t>(code))),
+                tie = static_cast<float>((low + e4m3_value(static_cast<uint8_t>(code + 1))) / 2);
+    for (float v : {low, tie, std::nextafter(tie, 0.f), std::nextafter(tie, 500.f)}) x.push_back(v), x.push_back(-v);
+  }
+  x.push_back(NAN);
+  const int n = static_cast<int>(x.size());
+  const Buffer input(x), software(n), library(n);
+  convert_to_e4m3<<<(n + 255) / 256, 256>>>(input.as<float>(), n, software.as<uint8_t>(), library.as<uint8_t>());
+  EXPECT_EQ(software.values<uint8_t>(), library.values<uint8_t>());
+}
+
 TEST_F(Rows, RowsDoNotDependOnOthersAndRepeat) {
   std::vector<float> x = activations(300, 3072, 9);
   const Buffer input = upload(x, Elem::f32);
@@ -342,8 +366,16 @@ TEST_F(Rows, ChannelNorm) {
 
 TEST_F(Rows, HeadNormRope) {
   for (Elem type : {Elem::f32, Elem::bf16}) {
-    for (auto [heads, dim] : {std::pair<int64_t, int64_t>{24, 128}, {28, 128}, {4, 128}, {1, 384}, {16, 80}, {3, 96},
-                              {6, 32}, {2, 16}, {3, 20}, {2, 40}}) {
+    for (auto [heads, dim] : {std::pair<int64_t, int64_t>{24, 128},
+                              {28, 128},
+                              {4, 128},
+                              {1, 384},
+                              {16, 80},
+                              {3, 96},
+                              {6, 32},
+                              {2, 16},
+                              {3, 20},
+                              {2, 40}}) {
       for (int mode = 0; mode < 8; ++mode) {
         const bool norm = mode & 1, rope = mode & 2, interleaved = mode & 4;
         const int64_t m = 19, d = heads * dim, half = dim / 2;
@@ -392,8 +424,8 @@ void check_map(const char* name, Elem a_type, Elem b_type, Elem y_type, int64_t 
 
 TEST_F(Rows, Elementwise) {
   constexpr Elem kTypes[] = {Elem::f32, Elem::bf16};
-  for (auto [m, d, skew] : {std::array<int64_t, 3>{0, 8, 0}, {1, 1, 0}, {7, 8, 0}, {5, 37, 0}, {6, 96, 1},
-                            {33, 3072, 0}, {9, 264, 0}}) {
+  for (auto [m, d, skew] :
+       {std::array<int64_t, 3>{0, 8, 0}, {1, 1, 0}, {7, 8, 0}, {5, 37, 0}, {6, 96, 1}, {33, 3072, 0}, {9, 264, 0}}) {
     const std::vector<float> scale = normals(3 * d, 18), shift = normals(3 * d, 19);
     const Buffer scales(scale), shifts(shift);
     const float *s = scales.as<float>(), *t = shifts.as<float>();
@@ -403,42 +435,47 @@ TEST_F(Rows, Elementwise) {
     };
     for (Elem x : kTypes) {
       for (Elem y : kTypes) {
-        check_map("modulate", x, x, y, m, d, skew,
-                  [&](const void* a, const void*, void* out) { modulate(a, x, m, d, s, t, groups, out, y, nullptr); },
-                  [&](double a, double, int64_t r, int64_t c) { return a * (1 + table(scale, r, c)) + table(shift, r, c); });
-        check_map("silu_multiply", x, x, y, m, d, skew,
-                  [&](const void* a, const void* b, void* out) { silu_multiply(a, b, x, m * d, out, y, nullptr); },
-                  [&](double a, double b, int64_t, int64_t) { return activated(Act::silu, a) * b; });
+        check_map(
+            "modulate", x, x, y, m, d, skew,
+            [&](const void* a, const void*, void* out) { modulate(a, x, m, d, s, t, groups, out, y, nullptr); },
+            [&](double a, double, int64_t r, int64_t c) { return a * (1 + table(scale, r, c)) + table(shift, r, c); });
+        check_map(
+            "silu_multiply", x, x, y, m, d, skew,
+            [&](const void* a, const void* b, void* out) { silu_multiply(a, b, x, m * d, out, y, nullptr); },
+            [&](double a, double b, int64_t, int64_t) { return activated(Act::silu, a) * b; });
         for (Act act : {Act::none, Act::gelu_tanh, Act::gelu_erf, Act::silu, Act::quick_gelu}) {
           for (bool bias : {false, true}) {
-            check_map("activate", x, x, y, m, d, skew,
-                      [&](const void* a, const void*, void* out) {
-                        activate(a, x, bias ? t : nullptr, act, m, d, out, y, nullptr);
-                      },
-                      [&](double a, double, int64_t, int64_t c) { return activated(act, bias ? a + shift[c] : a); });
+            check_map(
+                "activate", x, x, y, m, d, skew,
+                [&](const void* a, const void*, void* out) {
+                  activate(a, x, bias ? t : nullptr, act, m, d, out, y, nullptr);
+                },
+                [&](double a, double, int64_t, int64_t c) { return activated(act, bias ? a + shift[c] : a); });
           }
         }
         for (Elem b_type : kTypes) {
-          check_map("gated_add", x, b_type, y, m, d, skew,
-                    [&](const void* a, const void* b, void* out) {
-                      gated_add(a, x, b, b_type, s, groups, m, d, out, y, nullptr);
-                    },
-                    [&](double a, double b, int64_t r, int64_t c) { return a + table(scale, r, c) * b; });
-          check_map("add", x, b_type, y, m, d, skew,
-                    [&](const void* a, const void* b, void* out) {
-                      gated_add(a, x, b, b_type, nullptr, groups, m, d, out, y, nullptr);
-                    },
-                    [&](double a, double b, int64_t, int64_t) { return a + b; });
-          check_map("multiply", x, b_type, y, m, d, skew,
-                    [&](const void* a, const void* b, void* out) {
-                      multiply(a, x, b, b_type, m * d, out, y, nullptr);
-                    },
-                    [&](double a, double b, int64_t, int64_t) { return a * b; });
-          check_map("axpby", x, b_type, y, m, d, skew,
-                    [&](const void* a, const void* b, void* out) {
-                      axpby(0.75f, a, x, -1.5f, b, b_type, m * d, out, y, nullptr);
-                    },
-                    [&](double a, double b, int64_t, int64_t) { return 0.75 * a - 1.5 * b; });
+          check_map(
+              "gated_add", x, b_type, y, m, d, skew,
+              [&](const void* a, const void* b, void* out) {
+                gated_add(a, x, b, b_type, s, groups, m, d, out, y, nullptr);
+              },
+              [&](double a, double b, int64_t r, int64_t c) { return a + table(scale, r, c) * b; });
+          check_map(
+              "add", x, b_type, y, m, d, skew,
+              [&](const void* a, const void* b, void* out) {
+                gated_add(a, x, b, b_type, nullptr, groups, m, d, out, y, nullptr);
+              },
+              [&](double a, double b, int64_t, int64_t) { return a + b; });
+          check_map(
+              "multiply", x, b_type, y, m, d, skew,
+              [&](const void* a, const void* b, void* out) { multiply(a, x, b, b_type, m * d, out, y, nullptr); },
+              [&](double a, double b, int64_t, int64_t) { return a * b; });
+          check_map(
+              "axpby", x, b_type, y, m, d, skew,
+              [&](const void* a, const void* b, void* out) {
+                axpby(0.75f, a, x, -1.5f, b, b_type, m * d, out, y, nullptr);
+              },
+              [&](double a, double b, int64_t, int64_t) { return 0.75 * a - 1.5 * b; });
         }
       }
     }
@@ -500,27 +537,31 @@ TEST_F(Rows, Copies) {
       const std::vector<uint8_t> got = y.values<uint8_t>();
       for (int64_t r = 0; r < n; ++r)
         ASSERT_TRUE(std::equal(got.begin() + r * row_bytes, got.begin() + (r + 1) * row_bytes,
-                               bytes.begin() + index[r] * row_bytes)) << row_bytes;
+                               bytes.begin() + index[r] * row_bytes))
+            << row_bytes;
     }
   }
-  for (auto [stride, begin, d, size] : {std::array<int64_t, 4>{96, 0, 32, 4}, {9216, 3072, 3072, 2}, {7, 2, 3, 2},
-                                        {10, 3, 5, 1}, {64, 8, 48, 2}}) {
+  for (auto [stride, begin, d, size] :
+       {std::array<int64_t, 4>{96, 0, 32, 4}, {9216, 3072, 3072, 2}, {7, 2, 3, 2}, {10, 3, 5, 1}, {64, 8, 48, 2}}) {
     const int64_t m = 50;
     const Buffer y(m * d * size);
     slice_columns(x.as(), stride, begin, d, m, size, y.as(), nullptr);
     const std::vector<uint8_t> got = y.values<uint8_t>();
     for (int64_t r = 0; r < m; ++r)
       ASSERT_TRUE(std::equal(got.begin() + r * d * size, got.begin() + (r + 1) * d * size,
-                             bytes.begin() + (r * stride + begin) * size)) << stride;
+                             bytes.begin() + (r * stride + begin) * size))
+          << stride;
   }
-  for (auto [h, w, c, size] : {std::array<int64_t, 4>{4, 6, 96, 2}, {3, 5, 7, 2}, {1, 1, 3, 4}, {8, 8, 384, 2}, {0, 4, 8, 2}}) {
+  for (auto [h, w, c, size] :
+       {std::array<int64_t, 4>{4, 6, 96, 2}, {3, 5, 7, 2}, {1, 1, 3, 4}, {8, 8, 384, 2}, {0, 4, 8, 2}}) {
     const Buffer y(4 * h * w * c * size);
     upsample2x(x.as(), h, w, c, size, y.as(), nullptr);
     const std::vector<uint8_t> got = y.values<uint8_t>();
     const int64_t pixel = c * size;
     for (int64_t i = 0; i < 4 * h * w; ++i)
       ASSERT_TRUE(std::equal(got.begin() + i * pixel, got.begin() + (i + 1) * pixel,
-                             bytes.begin() + (i / (2 * w) / 2 * w + i % (2 * w) / 2) * pixel)) << h << " " << w;
+                             bytes.begin() + (i / (2 * w) / 2 * w + i % (2 * w) / 2) * pixel))
+          << h << " " << w;
   }
 }
 

@@ -1,10 +1,9 @@
 // Unpacked weights against formats/block_quant.cc, bit for bit.
-#include "backends/cuda/kernels/unpack.h"
-
 #include <array>
 #include <bit>
 #include <string>
 
+#include "backends/cuda/kernels/unpack.h"
 #include "cuda/rows_support.h"
 #include "formats/block_quant.h"
 
@@ -26,9 +25,8 @@ void expect_bits(const std::vector<float>& expected, const Buffer& y, Elem out, 
     const std::vector<float> got = y.values<float>();
     ASSERT_EQ(got.size(), expected.size());
     for (size_t i = 0; i < got.size(); ++i)
-      ASSERT_TRUE(std::isnan(expected[i])
-                      ? std::isnan(got[i])
-                      : std::bit_cast<uint32_t>(got[i]) == std::bit_cast<uint32_t>(expected[i]))
+      ASSERT_TRUE(std::isnan(expected[i]) ? std::isnan(got[i])
+                                          : std::bit_cast<uint32_t>(got[i]) == std::bit_cast<uint32_t>(expected[i]))
           << what << ", element " << i << ": " << got[i] << ", expected " << expected[i];
   } else {
     const std::vector<uint16_t> got = y.values<uint16_t>();
@@ -130,8 +128,8 @@ TEST_F(Unpack, Nf4) {
       for (Elem out : {Elem::f32, Elem::bf16}) {
         const Buffer y(n * size_of(out));
         if (twice)
-          unpack_nf4_nested(d_codes.as<uint8_t>(), d_absmax_codes.as<uint8_t>(), d_map.as<float>(), d_nested.as<float>(),
-                            offset, n, y.as(), out, nullptr);
+          unpack_nf4_nested(d_codes.as<uint8_t>(), d_absmax_codes.as<uint8_t>(), d_map.as<float>(),
+                            d_nested.as<float>(), offset, n, y.as(), out, nullptr);
         else
           unpack_nf4(d_codes.as<uint8_t>(), d_absmax.as<float>(), n, y.as(), out, nullptr);
         expect_bits(expected, y, out, twice ? "nested" : "nf4");

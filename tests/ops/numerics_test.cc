@@ -133,7 +133,7 @@ TEST(Numerics, Bf16RoundsToNearestEvenAndKeepsNan) {
 }
 
 TEST(Determinism, TwentyRunsGiveTheSameBytes) {
-  for (const Precision precision : {Precision::f32, Precision::bf16}) {
+  for (const Precision precision : {Precision::f32, Precision::bf16, Precision::w8a8, Precision::w4a8}) {
     std::vector<Tensor> first;
     for (int run = 0; run < 20; ++run) {
       CpuOps ops(CpuOptions{precision});

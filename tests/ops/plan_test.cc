@@ -43,8 +43,10 @@ TEST_P(PlanEquality, OneThread) {
   set_thread_count(before);
 }
 
-INSTANTIATE_TEST_SUITE_P(, PlanEquality, testing::Values(Precision::f32, Precision::bf16),
-                         [](const auto& info) { return info.param == Precision::f32 ? "f32" : "bf16"; });
+constexpr const char* kPrecisionNames[] = {"f32", "bf16", "w8a8", "w4a8"};
+INSTANTIATE_TEST_SUITE_P(, PlanEquality,
+                         testing::Values(Precision::f32, Precision::bf16, Precision::w8a8, Precision::w4a8),
+                         [](const auto& info) { return std::string(kPrecisionNames[static_cast<int>(info.param)]); });
 
 // A weight as the planner sees it: before anything was loaded.
 Weight unloaded(const Shape& shape, DType stored) {

@@ -47,11 +47,13 @@ TEST_P(PlanEqualsRun, PeakIsExact) {
 
 INSTANTIATE_TEST_SUITE_P(Models, PlanEqualsRun,
                          ::testing::Combine(::testing::Values("small-t2i"), ::testing::Values(false),
-                                            ::testing::Values(PrecisionChoice::f32, PrecisionChoice::bf16),
+                                            ::testing::Values(PrecisionChoice::f32, PrecisionChoice::bf16,
+                                                              PrecisionChoice::w8a8, PrecisionChoice::w4a8),
                                             ::testing::Bool()));
 INSTANTIATE_TEST_SUITE_P(Edits, PlanEqualsRun,
                          ::testing::Combine(::testing::Values("small-edit"), ::testing::Values(true),
-                                            ::testing::Values(PrecisionChoice::f32, PrecisionChoice::bf16),
+                                            ::testing::Values(PrecisionChoice::f32, PrecisionChoice::bf16,
+                                                              PrecisionChoice::w8a8, PrecisionChoice::w4a8),
                                             ::testing::Values(false)));
 
 TEST(Plan, OfThePublishedModelNeedsNoWeightsAndNoTime) {

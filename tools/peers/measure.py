@@ -96,7 +96,7 @@ def materialize(make, device, dtype=torch.bfloat16):
 
     with init_empty_weights(include_buffers=False):
         module = make()
-    normals = torch.randn(1 << 20, device=device).to(dtype)  # repeated: random numbers for 20 B would take a CPU minutes
+    normals = torch.randn(1 << 20, device=device).to(dtype)  # repeated: 20 B of them would take a CPU minutes
     for part in module.modules():
         for name, p in part._parameters.items():
             if p is None:
@@ -285,7 +285,8 @@ def text(b):
     rope = {"rope_type": "default", "mrope_section": sections, "rope_theta": 1e6}
     config = Qwen2_5_VLConfig(
         text_config=dict(sizes, max_position_embeddings=4096, rope_parameters=rope, rope_scaling=rope, rope_theta=1e6),
-        vision_config=dict(depth=1, hidden_size=64, num_heads=4, intermediate_size=64, out_hidden_size=sizes["hidden_size"]))
+        vision_config=dict(depth=1, hidden_size=64, num_heads=4, intermediate_size=64,
+                           out_hidden_size=sizes["hidden_size"]))
     model = materialize(lambda: Qwen2_5_VLForConditionalGeneration(config), b.device)
     ids = torch.randint(0, 900, (1, 98), device=b.device)
     mask = torch.ones_like(ids)
@@ -298,7 +299,7 @@ def text(b):
 
 
 def parse_sd_cpp(log):
-    """Milliseconds by name from the log of stable-diffusion.cpp: '... completed, taking 2141 ms' and '9/9 - 1.5s/it'."""
+    """Milliseconds by name from stable-diffusion.cpp's log: '... completed, taking 2141 ms' and '9/9 - 1.5s/it'."""
     found = {}
     for name, value, unit in re.findall(r"([\w ]+?) completed, taking ([\d.]+) ?(ms|s)\b", log):
         found[name.strip()] = float(value) * (1e3 if unit == "s" else 1)

@@ -5,7 +5,7 @@
 //   halo     the patch under a tile is fetched once, and taps shift addresses (kernels/conv_kernel.cuh)
 //   2x2      halo, and a convolution of a doubled map as four 2x2 convolutions of the small one
 //
-// The rest are tile shapes: warps x m16 rows x n8 columns, stages of weights, blocks on a multiprocessor.
+// The rest are shapes of tiles, pixels x outputs, with the stages of the ring of weights.
 // Build: nvcc -std=c++20 -O3 -arch=native -Isrc --expt-relaxed-constexpr src/base/error.cc -lfmt
 //   bench/ladder/conv/ladder.cu src/backends/cuda/kernels/{conv.cu,conv_problem.cc,launch.cc}
 #include <cuda_bf16.h>
@@ -154,7 +154,6 @@ void report(const char* version, const Row& row, const Maps& maps, int runs, con
 
 template <class T, bool kHalo>
 void tile(const char* version, const Row& row, const Maps& maps) {
-  if (!kHalo && row.shape.upsample) return;  // the gather kernel does it, but no row of the ladder asks
   Problem p = make_problem(row.shape);
   p.packed = maps.packed;
   p.bias = maps.bias;
@@ -177,16 +176,21 @@ void climb(const Row& row) {
   const float ms =
       median_ms(1, [&](int) { direct<<<grid, 128>>>(s, maps.x, maps.weight, maps.bias, residual, maps.reference); });
   std::printf("%-22s %-34s %8.1f ms %7.2f TFLOP/s\n", row.name, "direct", ms, flops(row) / ms * 1e-9);
-  tile<Tile<2, 2, 4, 6, 3, 3>, false>("gather 128x96", row, maps);
-  tile<Tile<4, 1, 2, 6, 4, 2>, true>("halo 128x48 4 warps s4 b2", row, maps);
-  tile<Tile<2, 2, 4, 6, 3, 3>, true>("halo 128x96 4 warps s3 b3", row, maps);
-  tile<Tile<2, 2, 4, 6, 4, 3>, true>("halo 128x96 4 warps s4 b3", row, maps);
-  tile<Tile<2, 1, 4, 12, 4, 4>, true>("halo 128x96 2 warps s4 b4", row, maps);
-  tile<Tile<4, 2, 4, 6, 4, 1>, true>("halo 256x96 8 warps s4 b1", row, maps);
-  tile<Tile<4, 1, 4, 12, 3, 2>, true>("halo 256x96 4 warps s3 b2", row, maps);
-  tile<Tile<4, 1, 4, 12, 4, 2>, true>("halo 256x96 4 warps s4 b2", row, maps);
-  if (s.cout % 192 == 0) tile<Tile<2, 2, 4, 12, 3, 2>, true>("halo 128x192 4 warps s3 b2", row, maps);
-  if (s.cout % 128 == 0) tile<Tile<2, 2, 4, 8, 4, 2>, true>("halo 128x128 4 warps s4 b2", row, maps);
+  if (s.cout <= 16) {
+    tile<Tile<4, 1, 4, 2, 4, 2>, true>("halo 256x16 4 warps s4", row, maps);
+    tile<Tile<4, 1, 2, 2, 4, 4>, true>("halo 128x16 4 warps s4", row, maps);
+    tile<Tile<4, 1, 2, 2, 5, 4>, true>("halo 128x16 4 warps s5", row, maps);
+  } else {
+    if (!s.upsample) tile<Tile<2, 2, 4, 6, 3, 3>, false>("gather 128x96", row, maps);
+    tile<Tile<2, 2, 2, 6, 4, 4>, true>("halo 64x96 4 warps s4", row, maps);
+    tile<Tile<4, 1, 2, 6, 4, 2>, true>("halo 128x48 4 warps s4", row, maps);
+    tile<Tile<2, 2, 4, 6, 3, 3>, true>("halo 128x96 4 warps s3", row, maps);
+    tile<Tile<2, 1, 4, 12, 4, 4>, true>("halo 128x96 2 warps s4", row, maps);
+    tile<Tile<4, 2, 4, 6, 4, 1>, true>("halo 256x96 8 warps s4", row, maps);
+    tile<Tile<4, 1, 4, 12, 3, 2>, true>("halo 256x96 4 warps s3", row, maps);
+    tile<Tile<4, 1, 4, 12, 4, 2>, true>("halo 256x96 4 warps s4", row, maps);
+    if (s.cout % 192 == 0) tile<Tile<2, 2, 4, 12, 3, 2>, true>("halo 128x192 4 warps s3", row, maps);
+  }
   report("conv2d", row, maps, 20, [&](int i) {
     const int64_t copy = i % maps.copies;
     conv2d(s, maps.x + copy * maps.in, Elem::bf16, maps.packed, maps.bias,
@@ -201,11 +205,15 @@ ConvShape same(int64_t side, int64_t cin, int64_t cout, bool upsample = false) {
 }  // namespace
 
 int main() {
-  const Row rows[] = {
-      {"128^2 384>384", same(128, 384, 384), true},         {"256^2 384>384", same(256, 384, 384), false},
-      {"512^2 192>192", same(512, 192, 192), true},         {"1024^2 96>96", same(1024, 96, 96), false},
-      {"1024^2 96>96 + res", same(1024, 96, 96), true},     {"256^2 x2 384>192", same(256, 384, 192, true), false},
-      {"512^2 x2 192>96", same(512, 192, 96, true), false}, {"64^2 384>384", same(64, 384, 384), true}};
+  const Row rows[] = {{"128^2 384>384", same(128, 384, 384), true},
+                      {"256^2 384>384", same(256, 384, 384), false},
+                      {"512^2 192>192", same(512, 192, 192), true},
+                      {"1024^2 96>96", same(1024, 96, 96), false},
+                      {"1024^2 96>96 + res", same(1024, 96, 96), true},
+                      {"256^2 x2 384>192", same(256, 384, 192, true), false},
+                      {"512^2 x2 192>96", same(512, 192, 96, true), false},
+                      {"1024^2 96>3", same(1024, 96, 3), false},
+                      {"64^2 384>384", same(64, 384, 384), true}};
   for (const Row& row : rows) climb(row);
   check(cudaDeviceSynchronize(), "ladder");
 }

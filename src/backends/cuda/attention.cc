@@ -38,8 +38,8 @@ Tensor CudaOps::attention(const Tensor& q, const Tensor& k, const Tensor& v, con
   const auto in_bf16 = [&](const Tensor& t) -> const void* {
     if (t.dtype() == DType::bf16) return t.raw();
     auto* to = space.take<std::byte>(t.elements() * 2);
-    cuda::convert_rows(t.raw(), elem("attention", t), t.channels(), t.rows(), t.channels(), {to, Elem::bf16},
-                       context_->lane());
+    cuda::convert_rows(t.raw(), elem("attention", t), t.channels(), t.rows(), t.channels(), cuda::Act::none,
+                       {to, Elem::bf16}, context_->lane());
     return to;
   };
   cuda::AttentionPart part;

@@ -14,8 +14,8 @@ Tensor CudaOps::convolve(OpKind op, const Tensor& x, const Weight& w, const Conv
   const Shape shape = checks::conv2d(seen, w, spec);
   if (residual.defined()) checks::operand("conv2d_add", "residual", residual, shape);
   const CudaWeight& weight = prepared_on_device("conv2d", w);
-  if (weight.form != CudaForm::convolution || w.shape[2] != w.shape[3])
-    throw RuntimeError("conv2d: got weight '{}' {}, expected a square kernel", w.name, w.shape.str());
+  if (weight.form != CudaForm::convolution || w.doubled_input != upsample)
+    throw RuntimeError("conv2d: got weight '{}' {} prepared for another operation", w.name, w.shape.str());
   Tensor y = result(op, shape, x);
   cuda::ConvShape s;
   s.h = x.dim(0);
@@ -48,6 +48,7 @@ Tensor CudaOps::conv2d_add(const Tensor& x, const Weight& w, const ConvSpec& spe
 }
 
 Tensor CudaOps::upsample_conv2d(const Tensor& x, const Weight& w, const ConvSpec& spec) {
+  if (!w.doubled_input) return Ops::upsample_conv2d(x, w, spec);
   return convolve(OpKind::upsample_conv2d, x, w, spec, {}, true);
 }
 

@@ -26,15 +26,19 @@ bool is_hopper_library(const cuda::Device& d) {
 
 int64_t aligned(int64_t bytes) { return (bytes + Layout::kAlignment - 1) / Layout::kAlignment * Layout::kAlignment; }
 
-cuda::ConvShape conv_shape(const Weight& w) {
+}  // namespace
+
+cuda::ConvShape packing_shape(const Weight& w) {
+  if (w.shape[2] != w.shape[3])
+    throw RuntimeError("conv2d: got weight '{}' {}, expected a square kernel", w.name, w.shape.str());
   cuda::ConvShape s;
+  s.h = s.w = 16;
   s.cout = w.shape[0];
   s.cin = w.shape[1];
   s.kernel = w.shape[2];
+  s.upsample = w.doubled_input;
   return s;
 }
-
-}  // namespace
 
 CudaModel::CudaModel(CudaOptions options, const cuda::Device& device) : options_(options), device_(device) {
   if (options_.precision == CudaPrecision::fp8 && !(options_.libraries && is_hopper_library(device_)))
@@ -126,7 +130,7 @@ WeightParts CudaModel::parts(const Weight& w) const {
       p.codes = part(elements / 2);
       p.scale = part(elements / 64 * 4);
       break;
-    case CudaForm::convolution: p.codes = part(cuda::conv_packed_bytes(conv_shape(w))); break;
+    case CudaForm::convolution: p.codes = part(cuda::conv_packed_bytes(packing_shape(w))); break;
     case CudaForm::table: break;
   }
   if (w.has_bias) {

@@ -103,6 +103,8 @@ class CudaModel : public BackendModel {
 // The shape as the attention kernels see it; `offsets` gets the host's row borders and must outlive the result.
 cuda::AttentionShape attention_shape(int64_t heads, int64_t kv_heads, int64_t head_dim, float scale, bool causal,
                                      const Segments& first, const Segments* second, std::vector<int32_t>& offsets);
+// The shape that a convolution's weight is packed for; map and pads do not matter to that.
+cuda::ConvShape packing_shape(const Weight& weight);
 // Operands of the weights that are given, each once.
 std::vector<OperandKey> distinct_operands(const CudaModel& model, std::span<const Weight* const> weights);
 

@@ -163,8 +163,10 @@ std::pair<Tensor, Tensor> CudaOps::joint_attention(const QKV& text, const Segmen
     if (t.dtype() == DType::bf16 && i.dtype() == DType::bf16) return {t.raw(), i.raw()};
     auto* to = space.take<std::byte>((t.elements() + i.elements()) * 2);
     std::byte* second = to + t.elements() * 2;
-    cuda::convert_rows(t.raw(), elem(op, t), channels, t.rows(), channels, {to, Elem::bf16}, context_->lane());
-    cuda::convert_rows(i.raw(), elem(op, i), channels, i.rows(), channels, {second, Elem::bf16}, context_->lane());
+    cuda::convert_rows(t.raw(), elem(op, t), channels, t.rows(), channels, cuda::Act::none, {to, Elem::bf16},
+                       context_->lane());
+    cuda::convert_rows(i.raw(), elem(op, i), channels, i.rows(), channels, cuda::Act::none, {second, Elem::bf16},
+                       context_->lane());
     return {to, second};
   };
   cuda::AttentionPart first{.y = text_rows.raw()}, second{.y = image_rows.raw()};

@@ -26,7 +26,7 @@ CudaOps::Operands CudaOps::convert(const void* x, Elem type, int64_t rows, int64
       continue;
     }
     const cuda::RowsOut out = operand_rows(key, rows, columns, space);
-    cuda::convert_rows(x, type, columns, rows, columns, out, context_->lane(lane));
+    cuda::convert_rows(x, type, columns, rows, columns, cuda::Act::none, out, context_->lane(lane));
     result.each.push_back({key, out.y, out.scale, out.sum});
   }
   return result;

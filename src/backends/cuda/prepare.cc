@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "formats/block_quant.h"
 #include "formats/int_quant.h"
+#include "formats/low_bit.h"
 
 namespace inkling {
 
@@ -73,7 +74,7 @@ void CudaOps::prepare(Weight& weight) {
       copy_in(w->at<float>(w->parts.bias), weight.bias.data<float>(), weight.shape[0] * 4, context_->lane());
     }
     if (w->parts.bias16.bytes > 0)
-      cuda::convert_rows(w->at<float>(w->parts.bias), Elem::f32, weight.shape[0], 1, weight.shape[0],
+      cuda::convert_rows(w->at<float>(w->parts.bias), Elem::f32, weight.shape[0], 1, weight.shape[0], cuda::Act::none,
                          {w->at<std::byte>(w->parts.bias16), Elem::bf16}, context_->lane());
   }
   // The host's copy may go away now: nothing of it may still be on its way.
@@ -88,11 +89,8 @@ void CudaOps::prepare_convolution(const Weight& weight, CudaWeight& w) {
   const auto space = context_->arena().allocate(model_.prepare_workspace_bytes(weight));
   const Tensor dense = dequantize(weight.value);
   copy_in(space->data(), dense.raw(), dense.bytes(), context_->lane());
-  cuda::ConvShape s;
-  s.cout = weight.shape[0];
-  s.cin = weight.shape[1];
-  s.kernel = weight.shape[2];
-  cuda::pack_conv(reinterpret_cast<const float*>(space->data()), s, w.at<std::byte>(w.parts.codes), context_->lane());
+  cuda::pack_conv(reinterpret_cast<const float*>(space->data()), packing_shape(weight), w.at<std::byte>(w.parts.codes),
+                  context_->lane());
   synchronize();
 }
 
@@ -126,7 +124,8 @@ void CudaOps::prepare_matrix(const Weight& weight, CudaWeight& w) {
   } else {
     const int64_t rows = CudaModel::prepare_rows(weight);
     const int64_t stride = kind == LowBit::none ? row_bytes(weight.stored, k) : k * 4;
-    if (kind != LowBit::none) throw RuntimeError("prepare: weight '{}' cannot be converted", weight.name);
+    const Tensor dense = kind == LowBit::none ? Tensor() : dense_value(weight.shape, weight.value, weight.low_bit);
+    if (dense.defined()) source = dense.raw();
     auto* staged = space.take<std::byte>(rows * stride);
     auto* f32 = space.take<float>(rows * k * 4);
     for (int64_t r = 0; r < n; r += rows) {
@@ -136,10 +135,10 @@ void CudaOps::prepare_matrix(const Weight& weight, CudaWeight& w) {
       cuda::unpack_rows(type, staged, m, k, f32, Elem::f32, stream);
       switch (w.form) {
         case CudaForm::bf16:
-          cuda::convert_rows(f32, Elem::f32, k, m, k, {codes + r * k * 2, Elem::bf16}, stream);
+          cuda::convert_rows(f32, Elem::f32, k, m, k, cuda::Act::none, {codes + r * k * 2, Elem::bf16}, stream);
           break;
         case CudaForm::e4m3:
-          cuda::convert_rows(f32, Elem::f32, k, m, k, {codes + r * k, Elem::e4m3, scale + r}, stream);
+          cuda::convert_rows(f32, Elem::f32, k, m, k, cuda::Act::none, {codes + r * k, Elem::e4m3, scale + r}, stream);
           break;
         case CudaForm::w8:
           cuda::quantize_w8(f32, Elem::f32, m, k, w.operand.rotation, q8 + r * k, scale + r, stream);
@@ -179,15 +178,10 @@ void CudaOps::fill_random(Weight& weight, CudaWeight& w) {
   auto* q = space.take<uint8_t>(elements);
   auto* groups = space.take<uint8_t>(elements / kInt4Group);
   switch (w.form) {
-    case CudaForm::convolution: {
-      cuda::ConvShape s;
-      s.cout = weight.shape[0];
-      s.cin = weight.shape[1];
-      s.kernel = weight.shape[2];
-      cuda::pack_conv(f32, s, codes, stream);
+    case CudaForm::convolution: cuda::pack_conv(f32, packing_shape(weight), codes, stream); break;
+    case CudaForm::e4m3:
+      cuda::convert_rows(f32, Elem::f32, k, n, k, cuda::Act::none, {codes, Elem::e4m3, scale}, stream);
       break;
-    }
-    case CudaForm::e4m3: cuda::convert_rows(f32, Elem::f32, k, n, k, {codes, Elem::e4m3, scale}, stream); break;
     case CudaForm::w8:
       cuda::quantize_w8(f32, Elem::f32, n, k, w.operand.rotation, reinterpret_cast<int8_t*>(q), scale, stream);
       cuda::pack_w8(reinterpret_cast<int8_t*>(q), n, k, reinterpret_cast<int8_t*>(codes), stream);

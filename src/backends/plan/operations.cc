@@ -231,7 +231,10 @@ std::pair<QKV, QKV> PlanOps::joint_qkv(const StreamProjection& text, const Strea
 
 std::pair<Tensor, Tensor> PlanOps::joint_finish(StreamFinish text, StreamFinish image, float eps) {
   if (!model_.fuses(OpKind::joint_finish)) return Ops::joint_finish(std::move(text), std::move(image), eps);
-  OpCall call{.kind = OpKind::joint_finish, .rows = image.x.rows(), .operand = image.attention.dtype(), .activation = image.activation};
+  OpCall call{.kind = OpKind::joint_finish,
+              .rows = image.x.rows(),
+              .operand = image.attention.dtype(),
+              .activation = image.activation};
   call.weights = {image.out, image.mlp_in, image.mlp_out};
   std::pair<Tensor, Tensor> y;
   int64_t flops = 0;
@@ -252,7 +255,7 @@ std::pair<Tensor, Tensor> PlanOps::joint_finish(StreamFinish text, StreamFinish 
 }
 
 Tensor PlanOps::upsample_conv2d(const Tensor& x, const Weight& w, const ConvSpec& spec) {
-  if (!model_.fuses(OpKind::upsample_conv2d)) return Ops::upsample_conv2d(x, w, spec);
+  if (!model_.fuses(OpKind::upsample_conv2d) || !w.doubled_input) return Ops::upsample_conv2d(x, w, spec);
   const Shape up = checks::upsample2x(x);
   Tensor y = result(OpKind::upsample_conv2d, checks::conv2d(Tensor(up, x.dtype(), nullptr), w, spec), x);
   work(OpCall{.kind = OpKind::upsample_conv2d, .operand = x.dtype(), .weights = {&w}, .map = up, .conv = spec},

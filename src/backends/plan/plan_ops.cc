@@ -75,9 +75,8 @@ Tensor PlanOps::result(OpKind op, const Shape& shape, const Tensor& operand) {
 
 int64_t PlanOps::weight_bytes(const Weight& weight) const {
   if (const int64_t bytes = model_.prepared_bytes(weight); bytes > 0) return bytes;
-  return Tensor(Shape{weight.shape[0], weight.shape.elements() / std::max<int64_t>(1, weight.shape[0])}, weight.stored,
-                nullptr)
-      .bytes();
+  const int64_t columns = weight.shape.elements() / std::max<int64_t>(1, weight.shape[0]);
+  return matrix_bytes(Shape{weight.shape[0], columns}, weight.stored, weight.low_bit.kind);
 }
 
 void PlanOps::work(const OpCall& call, int64_t flops) {

@@ -100,7 +100,10 @@ class MidBlock : public Module {
 // channels.
 class Resample : public Module {
  public:
-  Resample(int64_t in, int64_t out, bool up) : up_(up) { add_conv("resample.1", conv_, out, in, 3); }
+  Resample(int64_t in, int64_t out, bool up) : up_(up) {
+    add_conv("resample.1", conv_, out, in, 3);
+    conv_.doubled_input = up;
+  }
   Tensor forward(Ops& ops, const Tensor& x) const {
     if (up_) return ops.upsample_conv2d(x, conv_, ConvSpec::same3x3());
     return ops.conv2d(x, conv_, {.stride = 2, .pad_bottom = 1, .pad_right = 1});

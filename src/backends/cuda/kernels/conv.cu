@@ -35,11 +35,12 @@ __global__ void pack_kernel(const float* weight, ConvShape shape, Problem p, uin
   *reinterpret_cast<__nv_bfloat16*>(packed + to) = __float2bfloat16(sum);
 }
 
-// 128 threads, about 168 registers: three blocks share a multiprocessor of sm_80 and 90, two one of the other cards.
-using Wide = Tile<2, 2, 4, 6, 3, 3>;
-// A warp of 64 pixels by 96 outputs reads the least shared memory per product; needs two blocks' 76 KB on one
+// 48 KB: two blocks share a multiprocessor of any card.
+using Wide = Tile<2, 2, 4, 6, 3, 2>;
+// A warp of 64 pixels by 96 outputs reads the least shared memory per product; needs two blocks' 78 KB on one
 // multiprocessor (sm_80, 90).
 using Large = Tile<4, 1, 4, 12, 4, 2>;
+using Gather = Tile<2, 2, 4, 6, 3, 3>;
 using Narrow = Tile<4, 1, 4, 2, 4, 2>;
 using Medium = Tile<4, 1, 2, 6, 4, 2>;
 
@@ -70,15 +71,14 @@ void conv2d(const ConvShape& shape, const void* x, Elem x_type, const void* pack
   p.x_f32 = x_type == Elem::f32;
   p.y_f32 = y_type == Elem::f32;
   const bool vector = !p.x_f32 && p.cin % 8 == 0;
-  if (!vector) return launch<Wide>(gather_kernel<Wide, false>, p, Wide::kGatherShared, stream);
+  if (!vector) return launch<Gather>(gather_kernel<Gather, false>, p, Gather::kGatherShared, stream);
   if (p.flat || p.stride != 1 || shape.kernel == 1)
-    return launch<Wide>(gather_kernel<Wide, true>, p, Wide::kGatherShared, stream);
+    return launch<Gather>(gather_kernel<Gather, true>, p, Gather::kGatherShared, stream);
   if (p.cout <= 16) return launch<Narrow>(halo_kernel<Narrow>, p, Narrow::kHaloShared, stream);
-  // Two blocks for two multiprocessors are better than one large one, and four than two.
+  if (p.cout <= 48) return launch<Medium>(halo_kernel<Medium>, p, Medium::kHaloShared, stream);
+  // Large where there are blocks for most places that multiprocessors have for them, two each.
   const bool roomy = device().sm == 80 || device().sm == 90;
-  const int64_t enough = device().multiprocessors * 3 / 2;
-  if (p.cout <= 48 || blocks<Wide>(p) < enough) return launch<Medium>(halo_kernel<Medium>, p, Medium::kHaloShared, stream);
-  if (roomy && blocks<Large>(p) >= enough)
+  if (roomy && blocks<Large>(p) >= device().multiprocessors * 3 / 2)
     return launch<Large>(halo_kernel<Large>, p, Large::kHaloShared, stream);
   launch<Wide>(halo_kernel<Wide>, p, Wide::kHaloShared, stream);
 }

@@ -15,6 +15,7 @@ struct ConvShape {
   constexpr int64_t out_w() const { return (in_w() + pad_left + pad_right - kernel) / stride + 1; }
 };
 
+// With `upsample` the packed weight holds sums of up to four weights (conv_kernel.cuh), rounded to bf16 once more.
 // Bytes of the packed weight (bf16, channels padded as the kernel wants), and f32 [cout, cin, k, k] -> packed.
 int64_t conv_packed_bytes(const ConvShape& shape);
 void pack_conv(const float* weight, const ConvShape& shape, void* packed, cudaStream_t stream);

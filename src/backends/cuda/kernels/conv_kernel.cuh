@@ -54,12 +54,12 @@ struct Tile {
   static constexpr int kRows = warps_m * mt;                     // of a tile
   static constexpr int kOutputs = warps_n * nt * 8;              // of a tile
   static constexpr int kWeights = kOutputs / 16 * kWeightBlock;  // bytes of a step
-  static constexpr int kPatchPixels = kPatchW * (kRows + 2);          // halo_kernel
-  static constexpr int kPixels = kTileW * kRows * kPixel;             // bytes of a step, gather_kernel
+  static constexpr int kPatchPixels = kPatchW * (kRows + 2);     // halo_kernel
+  static constexpr int kPixels = kTileW * kRows * kPixel;        // bytes of a step, gather_kernel
   // The end turns the tile in shared memory, in two halves of each warp's rows; 16 bytes more per pixel, so that the 8
   // pixels and 4 words that a warp writes at once lie in distinct banks.
-  static constexpr int kEndPixel = nt * 16 + 16;                      // bytes
-  static constexpr int kEndWarp = max(mt / 2, 2) * 16 * kEndPixel;    // bytes of a warp's half
+  static constexpr int kEndPixel = nt * 16 + 16;                    // bytes
+  static constexpr int kEndWarp = max(mt / 2, 2) * 16 * kEndPixel;  // bytes of a warp's half
   static constexpr int kEndHalf = warps_m * warps_n * kEndWarp;
   static constexpr int kPatch = max(kPatchPixels * kPixel, kEndHalf);
   static constexpr int kHaloShared = 2 * kPatch + stages * kWeights + kPatchPixels * 4;
@@ -217,8 +217,8 @@ struct End {
 #pragma unroll
         for (int e = 0; e < 4; e += 2) {
           const float* v = acc[half * (T::kMt / 2) + m][n] + e;
-          auto* pair = reinterpret_cast<uint32_t*>(
-              shared + warp * T::kEndWarp + (m * 16 + lane / 4 + e * 4) * T::kEndPixel + n * 16 + lane % 4 * 4);
+          auto* pair = reinterpret_cast<uint32_t*>(shared + warp * T::kEndWarp +
+                                                   (m * 16 + lane / 4 + e * 4) * T::kEndPixel + n * 16 + lane % 4 * 4);
           const uint32_t r = p.residual ? *pair : 0;
           const __nv_bfloat162 sum =
               __floats2bfloat162_rn(v[0] + __uint_as_float(r << 16), v[1] + __uint_as_float(r & 0xffff0000u));

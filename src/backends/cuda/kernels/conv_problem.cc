@@ -1,7 +1,6 @@
-#include "backends/cuda/kernels/conv_problem.h"
-
 #include <algorithm>
 
+#include "backends/cuda/kernels/conv_problem.h"
 #include "base/error.h"
 
 namespace inkling::cuda::conv {

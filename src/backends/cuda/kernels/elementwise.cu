@@ -92,9 +92,8 @@ __global__ void __launch_bounds__(kThreads)
     va[u] = a.at(i);
     vb[u] = b.at(i);
     if constexpr (kTables) {
-      const int64_t row = grid.elements <= 0xffffffff
-                              ? static_cast<uint32_t>(i) / static_cast<uint32_t>(grid.d)
-                              : i / grid.d;
+      const int64_t row =
+          grid.elements <= 0xffffffff ? static_cast<uint32_t>(i) / static_cast<uint32_t>(grid.d) : i / grid.d;
       const int64_t column = i - row * grid.d + int64_t{table_row(grid.groups, row)} * grid.d;
       vs[u] = s.at(column);
       vt[u] = t.at(column);
@@ -201,8 +200,7 @@ void* advance(const void* p, Elem type, int64_t elements) {
 template <class F, bool kBinary, bool kTwoTables>
 void map(const char* name, const F& f, Call c, cudaStream_t stream) {
   for (Elem type : {c.a_type, c.b_type, c.y_type})
-    if (type != Elem::f32 && type != Elem::bf16)
-      reject(name, "got an 8-bit operand, expected f32 or bf16");
+    if (type != Elem::f32 && type != Elem::bf16) reject(name, "got an 8-bit operand, expected f32 or bf16");
   const int64_t all = c.grid.elements;
   if (all == 0) return;
   const bool places = aligned(c.a, 16) && aligned(c.b, 16) && aligned(c.y, 16) && aligned(c.s, 16) && aligned(c.t, 16);

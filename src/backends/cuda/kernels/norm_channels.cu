@@ -1,7 +1,6 @@
-// Norms of short rows, many to a block: the VAE's pixels, the heads of q and k, guidance.
+// Norms of short rows, many to a block: the VAE's pixels, and guidance.
 #include "backends/cuda/kernels/rows.h"
 #include "backends/cuda/kernels/rows_device.cuh"
-#include "backends/cuda/kernels/rows_error.h"
 
 namespace inkling::cuda {
 
@@ -11,21 +10,21 @@ constexpr int kThreads = 256;
 
 // --- channel_norm ---------------------------------------------------------------------------------------------------
 
-// 2^k lanes a pixel, kPieces 16-byte pieces a lane: c = 96 << k (bf16) takes 4 << k lanes and 3 pieces each.
+// 2^lane_bits lanes a pixel, up to 3 pieces of 16 bytes a lane: 96 channels of bf16 take 4 lanes, 384 take 16.
 template <typename T>
-__global__ void __launch_bounds__(kThreads) channel_norm_kernel(const T* x, int64_t m, int c, int lanes,
-                                                                const float* gamma, bool silu, T* y) {
+__global__ void __launch_bounds__(kThreads)
+    channel_norm_kernel(const T* x, int64_t m, int c, int lane_bits, const float* gamma, bool silu, T* y) {
   constexpr int kPiece = 16 / sizeof(T), kPieces = 3;
   const int64_t thread = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  const int lane = static_cast<int>(threadIdx.x) & (lanes - 1);
-  const int64_t pixel = thread / lanes;
+  const int lanes = 1 << lane_bits, lane = static_cast<int>(threadIdx.x) & (lanes - 1);
+  const int64_t pixel = thread >> lane_bits;
   const bool inside = pixel < m;
   Raw<T, kPiece> raw[kPieces];
 #pragma unroll
   for (int p = 0; p < kPieces; ++p) {
     const int column = (p * lanes + lane) * kPiece;
     raw[p] = {};
-    if (inside && column < c) raw[p] = load_once(x + pixel * c + column);
+    if (inside && column < c) raw[p] = load_piece<kPiece>(x + pixel * c + column);
   }
   float squares = 0.f;
 #pragma unroll
@@ -58,8 +57,8 @@ __global__ void __launch_bounds__(kThreads) channel_norm_kernel(const T* x, int6
 }
 
 // A warp a row, one element at a time, read twice.
-__global__ void __launch_bounds__(kThreads) channel_norm_any(const void* x, Elem type, int64_t m, int64_t c,
-                                                             const float* gamma, bool silu, void* y) {
+__global__ void __launch_bounds__(kThreads)
+    channel_norm_any(const void* x, Elem type, int64_t m, int64_t c, const float* gamma, bool silu, void* y) {
   const int64_t row = int64_t{blockIdx.x} * (kThreads / 32) + threadIdx.x / 32;
   if (row >= m) return;
   float squares = 0.f;
@@ -76,8 +75,8 @@ __global__ void __launch_bounds__(kThreads) channel_norm_any(const void* x, Elem
 
 // --- guide ----------------------------------------------------------------------------------------------------------
 
-__global__ void __launch_bounds__(kThreads) guide_kernel(const float* positive, const float* negative, float scale,
-                                                         int64_t m, int64_t d, float* y) {
+__global__ void __launch_bounds__(kThreads)
+    guide_kernel(const float* positive, const float* negative, float scale, int64_t m, int64_t d, float* y) {
   const int64_t row = int64_t{blockIdx.x} * (kThreads / 32) + threadIdx.x / 32;
   if (row >= m) return;
   const float *p = positive + row * d, *n = negative + row * d;
@@ -94,140 +93,7 @@ __global__ void __launch_bounds__(kThreads) guide_kernel(const float* positive, 
   for (int64_t i = threadIdx.x % 32; i < d; i += 32) y[row * d + i] = fmaf(scale, p[i] - n[i], n[i]) * factor;
 }
 
-// --- head_norm_rope -------------------------------------------------------------------------------------------------
-
-struct HeadArguments {
-  const void* x;
-  int64_t m;
-  int heads, dim, lanes, groups;  // lanes a head (2^k); a lane group takes heads g, g + groups, ...
-  const float *gamma, *cos, *sin;
-  float eps;
-  void* y;
-};
-
-// Rows of a head are held as two halves: a lane has 8 elements from column 8 l of the first half and the 8 elements
-// half a head further on. So both ways to pair elements stay within a lane.
-template <typename T, bool kInterleaved, int kHeads>
-__global__ void __launch_bounds__(kThreads) head_norm_rope_kernel(const __grid_constant__ HeadArguments a) {
-  constexpr int kPiece = 16 / sizeof(T);
-  const int64_t group = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / a.lanes;
-  const int64_t row = group / a.groups;
-  const int first_head = static_cast<int>(group - row * a.groups);
-  const int lane = static_cast<int>(threadIdx.x) & (a.lanes - 1), half = a.dim / 2;
-  const int column = lane * 8;
-  const bool inside = row < a.m && column < half;
-  const T* x = static_cast<const T*>(a.x) + row * a.heads * a.dim + column;
-  bf16* y = static_cast<bf16*>(a.y) + row * a.heads * a.dim + column;
-
-  Raw<T, kPiece> raw[kHeads][2][8 / kPiece];
-#pragma unroll
-  for (int h = 0; h < kHeads; ++h) {
-    const int head = first_head + h * a.groups;
-#pragma unroll
-    for (int side = 0; side < 2; ++side) {
-#pragma unroll
-      for (int p = 0; p < 8 / kPiece; ++p) {
-        raw[h][side][p] = {};
-        if (inside && head < a.heads) raw[h][side][p] = load_once(x + head * a.dim + side * half + p * kPiece);
-      }
-    }
-  }
-  float gamma[2][8], cos[8], sin[8];
-  if (inside && a.gamma != nullptr) {
-#pragma unroll
-    for (int i = 0; i < 16; i += 4)
-      load<float, 4>(a.gamma + i / 8 * half + column + i % 8).get(&gamma[i / 8][i % 8]);
-  }
-  if (inside && a.cos != nullptr) {
-    // Interleaved: the pairs of the lane's first 8 elements, then of its second 8.
-#pragma unroll
-    for (int i = 0; i < 8; i += 4) {
-      const int64_t pair = row * half + (kInterleaved ? column / 2 + i / 4 * (half / 2) : column + i);
-      load<float, 4>(a.cos + pair).get(cos + i);
-      load<float, 4>(a.sin + pair).get(sin + i);
-    }
-  }
-#pragma unroll
-  for (int h = 0; h < kHeads; ++h) {
-    const int head = first_head + h * a.groups;
-    float v[2][8];
-#pragma unroll
-    for (int side = 0; side < 2; ++side)
-#pragma unroll
-      for (int p = 0; p < 8 / kPiece; ++p) raw[h][side][p].get(&v[side][p * kPiece]);
-    if (a.gamma != nullptr) {
-      float squares = 0.f;
-#pragma unroll
-      for (int i = 0; i < 16; ++i) squares = fmaf(v[i / 8][i % 8], v[i / 8][i % 8], squares);
-      const float factor = rsqrtf(over_lanes<Sum>(squares, a.lanes) / static_cast<float>(a.dim) + a.eps);
-#pragma unroll
-      for (int i = 0; i < 16; ++i) v[i / 8][i % 8] *= factor * gamma[i / 8][i % 8];
-    }
-    if (!inside || head >= a.heads) continue;
-    if (a.cos != nullptr) {
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        float& u = kInterleaved ? v[i / 4][i % 4 * 2] : v[0][i];
-        float& w = kInterleaved ? v[i / 4][i % 4 * 2 + 1] : v[1][i];
-        const float rotated = u * cos[i] - w * sin[i];
-        w = u * sin[i] + w * cos[i];
-        u = rotated;
-      }
-    }
-    store<8>(y + head * a.dim, v[0]);
-    store<8>(y + head * a.dim + half, v[1]);
-  }
-}
-
-// A warp a head, one pair at a time.
-__global__ void __launch_bounds__(kThreads) head_norm_rope_any(const __grid_constant__ HeadArguments a, Elem type,
-                                                               bool interleaved) {
-  const int64_t index = int64_t{blockIdx.x} * (kThreads / 32) + threadIdx.x / 32;
-  const int64_t row = index / a.heads;
-  if (row >= a.m) return;
-  const int64_t base = index * a.dim;
-  const int lane = threadIdx.x % 32;
-  float factor = 1.f;
-  if (a.gamma != nullptr) {
-    float squares = 0.f;
-    for (int i = lane; i < a.dim; i += 32) {
-      const float v = load_any(a.x, type, base + i);
-      squares = fmaf(v, v, squares);
-    }
-    factor = rsqrtf(over_lanes<Sum>(squares) / static_cast<float>(a.dim) + a.eps);
-  }
-  const auto value = [&](int i) {
-    const float v = load_any(a.x, type, base + i);
-    return a.gamma != nullptr ? v * (factor * a.gamma[i]) : v;
-  };
-  const int half = a.dim / 2;
-  for (int p = lane; p < half; p += 32) {
-    const int i = interleaved ? 2 * p : p, j = interleaved ? 2 * p + 1 : p + half;
-    float u = value(i), w = value(j);
-    if (a.cos != nullptr) {
-      const float c = a.cos[row * half + p], s = a.sin[row * half + p], rotated = u * c - w * s;
-      w = u * s + w * c;
-      u = rotated;
-    }
-    store_any(a.y, Elem::bf16, base + i, u);
-    store_any(a.y, Elem::bf16, base + j, w);
-  }
-  if (a.dim % 2 != 0 && lane == 0) store_any(a.y, Elem::bf16, base + a.dim - 1, value(a.dim - 1));
-}
-
 unsigned blocks_of(int64_t threads) { return static_cast<unsigned>((threads + kThreads - 1) / kThreads); }
-
-template <typename T, bool kInterleaved>
-void launch_heads(HeadArguments a, cudaStream_t stream) {
-  // Up to 3 heads a lane: loads in flight, and cos and sin are read once for them.
-  const int per_lane = std::min(a.heads, 3);
-  a.groups = (a.heads + per_lane - 1) / per_lane;
-  const unsigned blocks = blocks_of(a.m * a.groups * a.lanes);
-  if (per_lane == 1)
-    head_norm_rope_kernel<T, kInterleaved, 1><<<blocks, kThreads, 0, stream>>>(a);
-  else
-    head_norm_rope_kernel<T, kInterleaved, 3><<<blocks, kThreads, 0, stream>>>(a);
-}
 
 }  // namespace
 
@@ -237,15 +103,15 @@ void channel_norm(const void* x, Elem type, int64_t m, int64_t d, const float* g
   const int64_t piece = 16 / size_of(type), pieces = d / piece;
   const bool vectors = d % piece == 0 && pieces <= 96 && aligned(x, 16) && aligned(y, 16) && aligned(gamma, 16);
   if (vectors) {
-    int lanes = 1;
-    while (lanes * 3 < pieces) lanes *= 2;
-    const unsigned blocks = blocks_of(m * lanes);
+    int lane_bits = 0;
+    while ((3 << lane_bits) < pieces) ++lane_bits;
+    const unsigned blocks = blocks_of(m << lane_bits);
     const int c = static_cast<int>(d);
     if (type == Elem::f32)
-      channel_norm_kernel<<<blocks, kThreads, 0, stream>>>(static_cast<const float*>(x), m, c, lanes, gamma, silu,
+      channel_norm_kernel<<<blocks, kThreads, 0, stream>>>(static_cast<const float*>(x), m, c, lane_bits, gamma, silu,
                                                            static_cast<float*>(y));
     else
-      channel_norm_kernel<<<blocks, kThreads, 0, stream>>>(static_cast<const bf16*>(x), m, c, lanes, gamma, silu,
+      channel_norm_kernel<<<blocks, kThreads, 0, stream>>>(static_cast<const bf16*>(x), m, c, lane_bits, gamma, silu,
                                                            static_cast<bf16*>(y));
   } else {
     channel_norm_any<<<blocks_of(m * 32), kThreads, 0, stream>>>(x, type, m, d, gamma, silu, y);
@@ -258,26 +124,6 @@ void guide(const float* positive, const float* negative, float scale, int64_t m,
   if (m == 0) return;
   guide_kernel<<<blocks_of(m * 32), kThreads, 0, stream>>>(positive, negative, scale, m, d, y);
   check_launch("guide");
-}
-
-void head_norm_rope(const void* x, Elem type, int64_t m, int64_t heads, int64_t head_dim, const float* gamma, float eps,
-                    const float* cos, const float* sin, bool interleaved, void* y, cudaStream_t stream) {
-  if (cos != nullptr && head_dim % 2 != 0)
-    reject("head_norm_rope", "got heads of " + std::to_string(head_dim) + " channels, expected an even number");
-  if (m == 0 || heads == 0) return;
-  HeadArguments a{x, m, static_cast<int>(heads), static_cast<int>(head_dim), 1, 1, gamma, cos, sin, eps, y};
-  const bool vectors = head_dim % 16 == 0 && head_dim <= 512 && aligned(x, 16) && aligned(y, 16) &&
-                       aligned(gamma, 16) && aligned(cos, 16) && aligned(sin, 16);
-  if (!vectors) {
-    head_norm_rope_any<<<blocks_of(m * heads * 32), kThreads, 0, stream>>>(a, type, interleaved);
-  } else {
-    while (a.lanes * 16 < head_dim) a.lanes *= 2;
-    if (type == Elem::f32)
-      interleaved ? launch_heads<float, true>(a, stream) : launch_heads<float, false>(a, stream);
-    else
-      interleaved ? launch_heads<bf16, true>(a, stream) : launch_heads<bf16, false>(a, stream);
-  }
-  check_launch("head_norm_rope");
 }
 
 }  // namespace inkling::cuda

@@ -1,4 +1,5 @@
-// Rows of odd sizes and addresses, one element at a time, and what all row kernels check. The row lies in shared memory.
+// Rows of odd sizes and addresses, one element at a time, and what all row kernels check. The row lies in shared
+// memory.
 #include "backends/cuda/kernels/rows_error.h"
 #include "backends/cuda/kernels/rows_kernel.cuh"
 
@@ -65,12 +66,14 @@ __global__ void __launch_bounds__(kThreads) rows_any_kernel(RowOp op, const __gr
   const bool integer = a.out.type == Elem::i8;
   float amax = 0.f;
   for (int i = threadIdx.x; i < d; i += kThreads) amax = max_or_nan(amax, fabsf(row[i]));
-  const Rounding to = rounding(over_block<Max>(amax, part[2]), factor, integer ? 127.f : 448.f);
+  amax = __uint_as_float(over_block<Max>(__float_as_uint(amax), reinterpret_cast<uint32_t*>(part[2])));
+  const float limit = integer ? 127.f : 448.f, inverse = rounding_inverse(amax, factor, limit);
   uint8_t* y = static_cast<uint8_t*>(a.out.y) + r * d;
   int sum = 0;
   for (int i = threadIdx.x; i < d; i += kThreads) {
-    const float x[4] = {row[i], 0.f, 0.f, 0.f};
-    const uint32_t code = (integer ? pack_i8(x, to.inverse) : pack_e4m3(x, to.inverse)) & 255;
+    const uint32_t code = (integer ? pack_codes<Elem::i8>(row[i], 0.f, 0.f, 0.f, inverse)
+                                   : pack_codes<Elem::e4m3>(row[i], 0.f, 0.f, 0.f, inverse)) &
+                          255;
     y[i] = static_cast<uint8_t>(code);
     sum += static_cast<int8_t>(code);
   }
@@ -78,7 +81,7 @@ __global__ void __launch_bounds__(kThreads) rows_any_kernel(RowOp op, const __gr
     sum = over_block<Sum>(sum, reinterpret_cast<int*>(part[3]));
     if (threadIdx.x == 0) a.out.sum[r] = sum;
   }
-  if (threadIdx.x == 0) a.out.scale[r] = to.scale;
+  if (threadIdx.x == 0) a.out.scale[r] = rounding_scale(amax, factor, limit);
 }
 
 }  // namespace
@@ -96,12 +99,11 @@ void rows_any(RowOp op, const RowArguments& a, int64_t m, cudaStream_t stream) {
 }
 
 void check_rows(const char* name, const RowArguments& a, int64_t m) {
-  constexpr int64_t kMaxColumns = 24'576;
+  constexpr int64_t kMaxColumns = 3 * kMaxRowThreads * 16;
   if (m < 0 || m > 0x7fffffff || a.d < 1 || a.d > kMaxColumns)
     reject(name, "got " + std::to_string(m) + " rows of " + std::to_string(a.d) + " columns, expected 1 to " +
                      std::to_string(kMaxColumns) + " columns");
-  if (a.type != Elem::f32 && a.type != Elem::bf16)
-    reject(name, "got 8-bit input, expected f32 or bf16");
+  if (a.type != Elem::f32 && a.type != Elem::bf16) reject(name, "got 8-bit input, expected f32 or bf16");
   const int64_t r = a.out.rotation;
   if (r != 0 && r != 16 && r != 64 && r != 256)
     reject(name, "got a rotation of " + std::to_string(r) + " columns, expected 0, 16, 64 or 256");

@@ -11,8 +11,8 @@ constexpr int kThreads = 256, kUnroll = 4;
 
 // Words of `rows` rows of `words`, from rows `stride` words apart (perhaps chosen by index), to dense rows.
 template <typename W>
-__global__ void __launch_bounds__(kThreads) copy_rows_kernel(const W* x, int64_t stride, const int32_t* index,
-                                                             uint32_t words, int64_t total, W* y) {
+__global__ void __launch_bounds__(kThreads)
+    copy_rows_kernel(const W* x, int64_t stride, const int32_t* index, uint32_t words, int64_t total, W* y) {
   const int64_t first = int64_t{blockIdx.x} * kThreads * kUnroll + threadIdx.x;
   W v[kUnroll];
 #pragma unroll
@@ -32,8 +32,8 @@ __global__ void __launch_bounds__(kThreads) copy_rows_kernel(const W* x, int64_t
 
 // Every word goes to four places.
 template <typename W>
-__global__ void __launch_bounds__(kThreads) upsample_kernel(const W* x, int64_t w, uint32_t words, int64_t total,
-                                                            W* y) {
+__global__ void __launch_bounds__(kThreads)
+    upsample_kernel(const W* x, int64_t w, uint32_t words, int64_t total, W* y) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= total) return;
   const W v = x[i];

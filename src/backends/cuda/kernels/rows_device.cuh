@@ -42,23 +42,33 @@ template <typename T, int N>
 __device__ Raw<T, N> load(const T* p) {
   return {*reinterpret_cast<const decltype(Raw<T, N>::v)*>(p)};
 }
-// Read once: the first to leave L1, so that tables stay there. Not load(): a line's other sectors are still kept.
-__device__ inline Raw<float, 4> load_once(const float* p) {
-  Raw<float, 4> r;
-  asm volatile("ld.global.L1::evict_first.v4.f32 {%0,%1,%2,%3}, [%4];"
-               : "=f"(r.v.x), "=f"(r.v.y), "=f"(r.v.z), "=f"(r.v.w)
-               : "l"(p)
-               : "memory");
-  return r;
-}
-__device__ inline Raw<bf16, 8> load_once(const bf16* p) {
-  Raw<bf16, 8> r;
-  asm volatile("ld.global.L1::evict_first.v4.u32 {%0,%1,%2,%3}, [%4];"
-               : "=r"(r.v.x), "=r"(r.v.y), "=r"(r.v.z), "=r"(r.v.w)
-               : "l"(p)
-               : "memory");
-  return r;
-}
+// What is read once must not drive tables out of L1. load_stream: a warp's instruction reads whole sectors, nothing is
+// kept; load_piece: later instructions read the rest of the sectors, which are kept, but go first.
+#define INKLING_LOAD(name, hint)                                                                                   \
+  template <int N>                                                                                                 \
+  __device__ inline Raw<float, N> name(const float* p) {                                                           \
+    Raw<float, N> r;                                                                                               \
+    asm volatile("ld.global.L1::" hint ".v4.f32 {%0,%1,%2,%3}, [%4];"                                              \
+                 : "=f"(r.v.x), "=f"(r.v.y), "=f"(r.v.z), "=f"(r.v.w)                                              \
+                 : "l"(p)                                                                                          \
+                 : "memory");                                                                                      \
+    return r;                                                                                                      \
+  }                                                                                                                \
+  template <int N>                                                                                                 \
+  __device__ inline Raw<bf16, N> name(const bf16* p) {                                                             \
+    Raw<bf16, N> r;                                                                                                \
+    if constexpr (N == 8)                                                                                          \
+      asm volatile("ld.global.L1::" hint ".v4.u32 {%0,%1,%2,%3}, [%4];"                                            \
+                   : "=r"(r.v.x), "=r"(r.v.y), "=r"(r.v.z), "=r"(r.v.w)                                            \
+                   : "l"(p)                                                                                        \
+                   : "memory");                                                                                    \
+    else                                                                                                           \
+      asm volatile("ld.global.L1::" hint ".v2.u32 {%0,%1}, [%2];" : "=r"(r.v.x), "=r"(r.v.y) : "l"(p) : "memory"); \
+    return r;                                                                                                      \
+  }
+INKLING_LOAD(load_stream, "no_allocate")
+INKLING_LOAD(load_piece, "evict_first")
+#undef INKLING_LOAD
 
 __device__ inline uint32_t pack_bf16(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
@@ -91,13 +101,24 @@ __device__ inline void store_any(void* p, Elem type, int64_t i, float x) {
     static_cast<bf16*>(p)[i] = __float2bfloat16_rn(x);
 }
 
-__device__ inline float sigmoid(float x) { return __fdividef(1.f, 1.f + __expf(-x)); }
+// The special function unit's exp2 and reciprocal, denormals flushed: one instruction each.
+__device__ inline float exp2_fast(float x) {
+  asm("ex2.approx.ftz.f32 %0, %0;" : "+f"(x));
+  return x;
+}
+__device__ inline float reciprocal(float x) {
+  asm("rcp.approx.ftz.f32 %0, %0;" : "+f"(x));
+  return x;
+}
+constexpr float kLog2e = 1.4426950408889634f;
+// 1 / (1 + exp(-x)), from -x log2(e).
+__device__ inline float sigmoid_exp2(float t) { return reciprocal(1.f + exp2_fast(t)); }
 
 // x Phi(x) with Phi(x) = erfc(-x / sqrt 2) / 2. With t = |x| / sqrt 2, erfc(t) = exp(-t^2) P(1/(1 + t/2)) to 4e-8
 // relative: a minimax fit of degree 9 on t in [0, 10]. No cancellation for negative x. As backends/cpu does.
 __device__ inline float gelu_erf(float x) {
   const float t = fabsf(x) * 0.70710678118654752f;
-  const float u = __fdividef(1.f, fmaf(t, 0.5f, 1.f));
+  const float u = reciprocal(fmaf(t, 0.5f, 1.f));
   float p = -0.0550454475f;
   p = fmaf(p, u, 0.26387519f);
   p = fmaf(p, u, -0.441420306f);
@@ -108,22 +129,20 @@ __device__ inline float gelu_erf(float x) {
   p = fmaf(p, u, 0.281097201f);
   p = fmaf(p, u, 0.282221505f);
   p = fmaf(p, u, -6.01701127e-06f);
-  const float half_tail = 0.5f * p * __expf(-t * t);  // Phi(-|x|)
+  const float half_tail = 0.5f * p * exp2_fast(t * t * -kLog2e);  // Phi(-|x|)
   return x * (x < 0.f ? half_tail : 1.f - half_tail);
 }
 
-// __fdividef(1, y) is 0 for y above 2^126, so sigmoid is 0 where it should be below 2^-126: -inf * 0 would be a NaN,
-// and is meant to be one: torch's silu(-inf) is a NaN too.
 template <Act act>
 __device__ float activated(float x) {
   if constexpr (act == Act::gelu_tanh)  // x (1 + tanh u) / 2 = x sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3)
-    return x * sigmoid(x * fmaf(x * x, 0.07135481282f, 1.5957691216f));
+    return x * sigmoid_exp2(x * fmaf(x * x, -kLog2e * 0.07135481282f, -kLog2e * 1.5957691216f));
   else if constexpr (act == Act::gelu_erf)
     return gelu_erf(x);
   else if constexpr (act == Act::silu)
-    return x * sigmoid(x);
+    return x * sigmoid_exp2(-kLog2e * x);
   else if constexpr (act == Act::quick_gelu)
-    return x * sigmoid(1.702f * x);
+    return x * sigmoid_exp2(-kLog2e * 1.702f * x);
   else
     return x;
 }
@@ -164,17 +183,16 @@ __device__ inline float max_or_nan(float a, float b) {
   return r;
 }
 
+// Reductions. The result is the same in every lane; the order of the operations is fixed.
 struct Sum {
   __device__ float operator()(float a, float b) const { return a + b; }
   __device__ int operator()(int a, int b) const { return a + b; }
-  static constexpr int kNeutral = 0;
 };
 struct Max {
-  __device__ float operator()(float a, float b) const { return max_or_nan(a, b); }
-  static constexpr int kNeutral = 0;  // of magnitudes
+  __device__ uint32_t operator()(uint32_t a, uint32_t b) const { return max(a, b); }
 };
 
-// The result is the same in every lane, and the order of the operations is fixed. width: a power of 2.
+// width: a power of 2.
 template <class Op, typename T>
 __device__ T over_lanes(T v, int width = 32) {
 #pragma unroll
@@ -182,21 +200,34 @@ __device__ T over_lanes(T v, int width = 32) {
     if (step < width) v = Op()(v, __shfl_xor_sync(kFullWarp, v, step));
   return v;
 }
+template <class Op>
+__device__ float over_warp(float v) {
+  return over_lanes<Op>(v);
+}
+template <class Op>
+__device__ int over_warp(int v) {
+  return __reduce_add_sync(kFullWarp, v);
+}
+template <class Op>
+__device__ uint32_t over_warp(uint32_t v) {
+  return __reduce_max_sync(kFullWarp, v);
+}
 // part: 32 values of shared memory that no other reduction of this kernel uses. All threads of the block call it.
 template <class Op, typename T>
 __device__ T over_block(T v, T* part) {
-  v = over_lanes<Op>(v);
+  v = over_warp<Op>(v);
   const int warps = static_cast<int>(blockDim.x) / 32;
   if (warps == 1) return v;
   if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = v;
   __syncthreads();
-  if (warps <= 6) {
-    T total = part[0];
-    for (int i = 1; i < warps; ++i) total = Op()(total, part[i]);
-    return total;
+  if (warps <= 4) {
+    v = Op()(part[0], part[1]);
+    if (warps > 2) v = Op()(v, part[2]);
+    if (warps > 3) v = Op()(v, part[3]);
+    return v;
   }
   const int lane = threadIdx.x % 32;
-  return over_lanes<Op>(lane < warps ? part[lane] : T(Op::kNeutral));
+  return over_warp<Op>(lane < warps ? part[lane] : T(0));
 }
 
 inline bool aligned(const void* p, int64_t bytes) { return reinterpret_cast<uintptr_t>(p) % bytes == 0; }

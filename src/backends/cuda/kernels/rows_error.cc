@@ -1,4 +1,5 @@
 #include "backends/cuda/kernels/rows_error.h"
+
 #include "base/error.h"
 
 namespace inkling::cuda {

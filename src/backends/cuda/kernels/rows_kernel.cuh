@@ -1,8 +1,6 @@
 // One row a block, read once and kept in registers: norm or activation, modulation, rotation, rounding.
 #pragma once
 
-#include <algorithm>
-
 #include "backends/cuda/kernels/quantize_rows.cuh"
 #include "backends/cuda/kernels/rows.h"
 
@@ -22,146 +20,170 @@ struct RowArguments {
   RowsOut out;
 };
 
-// Where the pieces (16-byte loads) of a lane's 16 values lie in the 512 columns that a warp takes at a time: in a
-// rotated row they are consecutive; else a warp's loads and stores are.
-template <typename T, bool kRotated>
-struct RowLayout {
-  static constexpr int kPiece = 16 / sizeof(T), kPieces = 16 / kPiece;
-  static __device__ int column(int p) {
+// A lane's part of a row. A warp takes kSlots times 512 consecutive columns, a lane 16 of each 512, in pieces of one
+// load each that lie so that a warp's loads and stores are consecutive; for a rotation, as rotate() wants them.
+// kFull: the warps' columns are the row's; else what lies beyond the row is zero and is not stored.
+template <typename T, bool kRotated, int kSlots, bool kFull>
+struct RowPart {
+  static constexpr int kPiece = kRotated ? 4 : 16 / sizeof(T), kPieces = 16 / kPiece;
+  static constexpr int kStep = kRotated ? 64 : 32 * kPiece;  // columns from piece to piece
+  float x[kSlots][16];
+  int base, first, d;  // column of the warp, and of the lane's first piece
+
+  __device__ explicit RowPart(int columns) : d(columns) {
     const int lane = threadIdx.x % 32;
-    return kRotated ? lane * 16 + p * kPiece : (p * 32 + lane) * kPiece;
+    base = static_cast<int>(threadIdx.x / 32) * kSlots * 512;
+    first = base + (kRotated ? lane / 16 * 256 + lane % 16 * 4 : lane * kPiece);
+  }
+  // From `first` on.
+  static __device__ constexpr int offset(int s, int p) { return s * 512 + p * kStep; }
+  __device__ bool inside(int s, int p) const { return kFull || first + offset(s, p) < d; }
+
+  __device__ void load_row(const T* row) {
+    Raw<T, kPiece> raw[kSlots][kPieces];
+#pragma unroll
+    for (int s = 0; s < kSlots; ++s) {
+#pragma unroll
+      for (int p = 0; p < kPieces; ++p) {
+        if (!kFull) raw[s][p] = {};
+        if (inside(s, p)) raw[s][p] = load_stream<kPiece>(row + first + offset(s, p));
+      }
+    }
+#pragma unroll
+    for (int s = 0; s < kSlots; ++s)
+#pragma unroll
+      for (int p = 0; p < kPieces; ++p) raw[s][p].get(&x[s][p * kPiece]);
   }
 };
 
-// Columns of slot s of this warp.
-__device__ inline int slot_base(int s) {
-  return (s * static_cast<int>(blockDim.x / 32) + static_cast<int>(threadIdx.x / 32)) * 512;
-}
-
-// Statistics of the row, then the affine part, in place on the lane's values.
-template <RowOp op, typename T, bool kRotated, int kSlots>
-__device__ void normalize_row(const RowArguments& a, float (&x)[kSlots][16], float (*part)[32]) {
-  using Layout = RowLayout<T, kRotated>;
-  constexpr int kPiece = Layout::kPiece;
-  const float count = static_cast<float>(a.d);
+// Statistics of the row, then the affine part.
+template <RowOp op, class Part>
+__device__ void normalize_row(const RowArguments& a, Part& row, float (*part)[32]) {
+  constexpr int kSlots = sizeof(row.x) / sizeof(row.x[0]), kPiece = Part::kPiece, kPieces = Part::kPieces;
+  const float per_column = __fdividef(1.f, static_cast<float>(a.d));
   float mean = 0.f;
   if constexpr (op == RowOp::layer_norm) {
     float sum = 0.f;
 #pragma unroll
     for (int s = 0; s < kSlots; ++s)
 #pragma unroll
-      for (int i = 0; i < 16; ++i) sum += x[s][i];
-    mean = over_block<Sum>(sum, part[0]) / count;
+      for (int i = 0; i < 16; ++i) sum += row.x[s][i];
+    mean = over_block<Sum>(sum, part[0]) * per_column;
   }
   float squares = 0.f;
 #pragma unroll
   for (int s = 0; s < kSlots; ++s) {
 #pragma unroll
-    for (int p = 0; p < Layout::kPieces; ++p) {
-      if (slot_base(s) + Layout::column(p) >= a.d) continue;  // zeros there are no values: their deviation counts not
+    for (int p = 0; p < kPieces; ++p) {
+      if (!row.inside(s, p)) continue;  // zeros there are no values: their deviation does not count
 #pragma unroll
-      for (int i = p * kPiece; i < (p + 1) * kPiece; ++i) squares = fmaf(x[s][i] - mean, x[s][i] - mean, squares);
+      for (int i = p * kPiece; i < (p + 1) * kPiece; ++i) {
+        if (op == RowOp::layer_norm) row.x[s][i] -= mean;
+        squares = fmaf(row.x[s][i], row.x[s][i], squares);
+      }
     }
   }
-  const float factor = rsqrtf(over_block<Sum>(squares, part[1]) / count + a.eps);
+  const float factor = rsqrtf(over_block<Sum>(squares, part[1]) * per_column + a.eps);
 
-  const int64_t offset = op == RowOp::layer_norm ? int64_t{table_row(a.groups, blockIdx.x)} * a.d : 0;
+  if (a.scale == nullptr) {
+#pragma unroll
+    for (int s = 0; s < kSlots; ++s)
+#pragma unroll
+      for (int i = 0; i < 16; ++i) row.x[s][i] *= factor;
+    return;
+  }
+  const int64_t table = op == RowOp::layer_norm ? int64_t{table_row(a.groups, blockIdx.x)} * a.d : 0;
+  const float *scales = a.scale + table + row.first, *shifts = a.shift + table + row.first;
 #pragma unroll
   for (int s = 0; s < kSlots; ++s) {
 #pragma unroll
-    for (int p = 0; p < Layout::kPieces; ++p) {
-      const int column = slot_base(s) + Layout::column(p);
-      float* v = &x[s][p * kPiece];
-      if (column >= a.d) continue;  // stays zero
+    for (int p = 0; p < kPieces; ++p) {
+      if (!row.inside(s, p)) continue;  // stays zero
 #pragma unroll
       for (int i = 0; i < kPiece; i += 4) {
         float scale[4], shift[4];
-        if (a.scale != nullptr) {
-          load<float, 4>(a.scale + offset + column + i).get(scale);
-          if (op == RowOp::layer_norm) load<float, 4>(a.shift + offset + column + i).get(shift);
-        }
+        load<float, 4>(scales + Part::offset(s, p) + i).get(scale);
+        if (op == RowOp::layer_norm) load<float, 4>(shifts + Part::offset(s, p) + i).get(shift);
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
-          const float n = (v[i + k] - mean) * factor;
-          if (a.scale == nullptr)
-            v[i + k] = n;
-          else
-            v[i + k] = op == RowOp::layer_norm ? fmaf(n, scale[k], n) + shift[k] : n * scale[k];
+          float& v = row.x[s][p * kPiece + i + k];
+          v = op == RowOp::layer_norm ? fmaf(v, fmaf(scale[k], factor, factor), shift[k]) : v * factor * scale[k];
         }
       }
     }
   }
 }
 
-template <typename Y, typename T, int kSlots>
-__device__ void store_plain(const RowArguments& a, const float (&x)[kSlots][16]) {
-  using Layout = RowLayout<T, false>;
-  Y* y = static_cast<Y*>(a.out.y) + int64_t{blockIdx.x} * a.d;
+template <typename Y, class Part>
+__device__ void store_plain(Y* y, const Part& row) {
+  constexpr int kSlots = sizeof(row.x) / sizeof(row.x[0]);
 #pragma unroll
   for (int s = 0; s < kSlots; ++s)
 #pragma unroll
-    for (int p = 0; p < Layout::kPieces; ++p)
-      if (const int column = slot_base(s) + Layout::column(p); column < a.d)
-        store<Layout::kPiece>(y + column, &x[s][p * Layout::kPiece]);
+    for (int p = 0; p < Part::kPieces; ++p)
+      if (row.inside(s, p)) store<Part::kPiece>(y + row.first + Part::offset(s, p), &row.x[s][p * Part::kPiece]);
 }
 
-// Values as rotate() leaves them, columns 16 apart: whole sectors, but two or four bytes at a time. Rare.
-template <typename Y, int kSlots>
-__device__ void store_rotated(const RowArguments& a, const float (&x)[kSlots][16], float factor) {
-  Y* y = static_cast<Y*>(a.out.y) + int64_t{blockIdx.x} * a.d;
+// Values where rotate() leaves them, one at a time. Rare: rotated rows are made to be rounded.
+template <typename Y, class Part>
+__device__ void store_rotated(Y* y, const Part& row, float factor) {
+  constexpr int kSlots = sizeof(row.x) / sizeof(row.x[0]);
   const int lane = threadIdx.x % 32;
-  const bool transposed = a.out.rotation > 16;
 #pragma unroll
   for (int s = 0; s < kSlots; ++s) {
 #pragma unroll
     for (int k = 0; k < 16; ++k) {
-      const int column = slot_base(s) + (transposed ? lane / 16 * 256 + k * 16 + lane % 16 : lane * 16 + k);
-      if (column < a.d) y[column] = static_cast<Y>(x[s][k] * factor);
+      const int column = row.base + s * 512 + lane / 4 * 64 + 4 * k + lane % 4;
+      if (column < row.d) y[column] = static_cast<Y>(row.x[s][k] * factor);
     }
   }
 }
 
-template <Elem type, typename T, bool kRotated, int kSlots>
-__device__ void round_row(const RowArguments& a, const float (&x)[kSlots][16], float factor, float (*part)[32]) {
+template <Elem type, bool kRotated, class Part>
+__device__ void round_row(const RowArguments& a, const Part& row, float factor, float (*part)[32]) {
+  constexpr int kSlots = sizeof(row.x) / sizeof(row.x[0]);
+  constexpr float kLimit = type == Elem::i8 ? 127.f : 448.f;
   float amax = 0.f;
 #pragma unroll
   for (int s = 0; s < kSlots; ++s)
 #pragma unroll
-    for (int i = 0; i < 16; ++i) amax = max_or_nan(amax, fabsf(x[s][i]));
-  const Rounding r = rounding(over_block<Max>(amax, part[2]), factor, type == Elem::i8 ? 127.f : 448.f);
-  const int lane = threadIdx.x % 32;
+    for (int i = 0; i < 16; ++i) amax = max_or_nan(amax, fabsf(row.x[s][i]));
+  // As bits: in order for magnitudes, and NaN is the largest.
+  amax = __uint_as_float(over_block<Max>(__float_as_uint(amax), reinterpret_cast<uint32_t*>(part[2])));
+  const float inverse = rounding_inverse(amax, factor, kLimit);
   uint8_t* y = static_cast<uint8_t*>(a.out.y) + int64_t{blockIdx.x} * a.d;
   int sum = 0;
 #pragma unroll
   for (int s = 0; s < kSlots; ++s) {
+    const float(&x)[16] = row.x[s];
     uint32_t w[4];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      w[j] = type == Elem::i8 ? pack_i8(&x[s][4 * j], r.inverse) : pack_e4m3(&x[s][4 * j], r.inverse);
-      if (type == Elem::i8) sum = __dp4a(static_cast<int>(w[j]), 0x01010101, sum);
-    }
-    const int base = slot_base(s);
     if constexpr (kRotated) {
-      if (a.out.rotation > 16) {
+      // Lane c has, of 64 columns, those that are c % 4 modulo 4. It packs values 4 apart, so that four lanes that
+      // transpose their words have 16 consecutive columns each.
 #pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          const int column = base + lane / 16 * 256 + (4 * j + lane % 4) * 16 + lane % 16 / 4 * 4;
-          const uint32_t bytes = transpose_bytes(w[j]);
-          if (column < a.d) *reinterpret_cast<uint32_t*>(y + column) = bytes;
-        }
-      } else if (base + lane * 16 < a.d) {
-        *reinterpret_cast<uint4*>(y + base + lane * 16) = make_uint4(w[0], w[1], w[2], w[3]);
-      }
+      for (int j = 0; j < 4; ++j) w[j] = pack_codes<type>(x[j], x[j + 4], x[j + 8], x[j + 12], inverse);
     } else {
-      using Layout = RowLayout<T, false>;
 #pragma unroll
-      for (int p = 0; p < Layout::kPieces; ++p) {
-        const int column = base + Layout::column(p);
-        if (column >= a.d) continue;
-        if constexpr (Layout::kPiece == 8)
-          *reinterpret_cast<uint2*>(y + column) = make_uint2(w[2 * p], w[2 * p + 1]);
+      for (int j = 0; j < 4; ++j) w[j] = pack_codes<type>(x[4 * j], x[4 * j + 1], x[4 * j + 2], x[4 * j + 3], inverse);
+    }
+    if (type == Elem::i8) {
+#pragma unroll
+      for (uint32_t word : w) sum = __dp4a(static_cast<int>(word), 0x01010101, sum);
+    }
+    if constexpr (kRotated) {
+      const uint4 codes =
+          make_uint4(transpose_bytes(w[0]), transpose_bytes(w[1]), transpose_bytes(w[2]), transpose_bytes(w[3]));
+      const int column = row.base + s * 512 + static_cast<int>(threadIdx.x % 32) * 16;
+      if (column < row.d) *reinterpret_cast<uint4*>(y + column) = codes;
+    } else {
+#pragma unroll
+      for (int p = 0; p < Part::kPieces; ++p) {
+        if (!row.inside(s, p)) continue;
+        uint8_t* to = y + row.first + Part::offset(s, p);
+        if constexpr (Part::kPiece == 8)
+          *reinterpret_cast<uint2*>(to) = make_uint2(w[2 * p], w[2 * p + 1]);
         else
-          *reinterpret_cast<uint32_t*>(y + column) = w[p];
+          *reinterpret_cast<uint32_t*>(to) = w[p];
       }
     }
   }
@@ -169,61 +191,48 @@ __device__ void round_row(const RowArguments& a, const float (&x)[kSlots][16], f
     sum = over_block<Sum>(sum, reinterpret_cast<int*>(part[3]));
     if (threadIdx.x == 0) a.out.sum[blockIdx.x] = sum;
   }
-  if (threadIdx.x == 0) a.out.scale[blockIdx.x] = r.scale;
+  if (threadIdx.x == 0) a.out.scale[blockIdx.x] = rounding_scale(amax, factor, kLimit);
 }
 
-constexpr int row_threads(int slots) { return slots >= 3 ? 576 : 512; }
+constexpr int kMaxRowThreads = 512;
 
-template <RowOp op, typename T, bool kRotated, int kSlots>
-__global__ void __launch_bounds__(row_threads(kSlots)) rows_kernel(const __grid_constant__ RowArguments a) {
-  using Layout = RowLayout<T, kRotated>;
-  constexpr int kPiece = Layout::kPiece;
+template <RowOp op, typename T, bool kRotated, int kSlots, bool kFull>
+__global__ void __launch_bounds__(kMaxRowThreads) rows_kernel(const __grid_constant__ RowArguments a) {
   extern __shared__ __align__(16) float buffers[];
   __shared__ float part[4][32];
-  const T* row = static_cast<const T*>(a.x) + int64_t{blockIdx.x} * a.x_stride;
-
-  float x[kSlots][16];
-  {
-    Raw<T, kPiece> raw[kSlots][Layout::kPieces];
-#pragma unroll
-    for (int s = 0; s < kSlots; ++s) {
-#pragma unroll
-      for (int p = 0; p < Layout::kPieces; ++p) {
-        const int column = slot_base(s) + Layout::column(p);
-        raw[s][p] = {};
-        if (column < a.d) raw[s][p] = load_once(row + column);
-      }
-    }
-#pragma unroll
-    for (int s = 0; s < kSlots; ++s)
-#pragma unroll
-      for (int p = 0; p < Layout::kPieces; ++p) raw[s][p].get(&x[s][p * kPiece]);
-  }
+  RowPart<T, kRotated, kSlots, kFull> row(a.d);
+  row.load_row(static_cast<const T*>(a.x) + int64_t{blockIdx.x} * a.x_stride);
   if constexpr (op == RowOp::convert) {
 #pragma unroll
-    for (int s = 0; s < kSlots; ++s) activate_all(a.act, x[s]);
+    for (int s = 0; s < kSlots; ++s) activate_all(a.act, row.x[s]);
   } else {
-    normalize_row<op, T, kRotated>(a, x, part);
+    normalize_row<op>(a, row, part);
   }
+  float factor = 1.f;
   if constexpr (kRotated) {
     float* buffer = buffers + threadIdx.x / 32 * kTransposeFloats;
     const int rotation = static_cast<int>(a.out.rotation);
+    factor = rotation_factor(rotation);
 #pragma unroll
-    for (int s = 0; s < kSlots; ++s) rotate(x[s], rotation, buffer);
-    const float factor = rotation_factor(rotation);
-    switch (a.out.type) {
-      case Elem::f32: store_rotated<float>(a, x, factor); return;
-      case Elem::bf16: store_rotated<bf16>(a, x, factor); return;
-      case Elem::i8: round_row<Elem::i8, T, true>(a, x, factor, part); return;
-      case Elem::e4m3: round_row<Elem::e4m3, T, true>(a, x, factor, part); return;
-    }
+    for (int s = 0; s < kSlots; ++s) rotate(row.x[s], rotation, buffer);
+  }
+  const int64_t start = int64_t{blockIdx.x} * a.d;
+  if (a.out.type == Elem::i8) {
+    round_row<Elem::i8, kRotated>(a, row, factor, part);
+  } else if (a.out.type == Elem::e4m3) {
+    round_row<Elem::e4m3, kRotated>(a, row, factor, part);
+  } else if (a.out.type == Elem::bf16) {
+    bf16* y = static_cast<bf16*>(a.out.y) + start;
+    if constexpr (kRotated)
+      store_rotated(y, row, factor);
+    else
+      store_plain(y, row);
   } else {
-    switch (a.out.type) {
-      case Elem::f32: store_plain<float, T>(a, x); return;
-      case Elem::bf16: store_plain<bf16, T>(a, x); return;
-      case Elem::i8: round_row<Elem::i8, T, false>(a, x, 1.f, part); return;
-      case Elem::e4m3: round_row<Elem::e4m3, T, false>(a, x, 1.f, part); return;
-    }
+    float* y = static_cast<float*>(a.out.y) + start;
+    if constexpr (kRotated)
+      store_rotated(y, row, factor);
+    else
+      store_plain(y, row);
   }
 }
 
@@ -233,25 +242,27 @@ void rows_any(RowOp op, const RowArguments& a, int64_t m, cudaStream_t stream);
 void check_rows(const char* name, const RowArguments& a, int64_t m);
 bool rows_are_vectors(const RowArguments& a);
 
-template <RowOp op, typename T, bool kRotated, int kSlots>
+template <RowOp op, typename T, bool kRotated, int kSlots, bool kFull>
 void launch_row_kernel(const RowArguments& a, int64_t m, cudaStream_t stream) {
   const int64_t warps = (a.d + kSlots * 512 - 1) / (kSlots * 512);
   const size_t shared = kRotated ? warps * kTransposeFloats * sizeof(float) : 0;
-  rows_kernel<op, T, kRotated, kSlots>
+  rows_kernel<op, T, kRotated, kSlots, kFull>
       <<<static_cast<unsigned>(m), static_cast<unsigned>(warps * 32), shared, stream>>>(a);
 }
 
-// INKLING_ROW_SLOTS: for measurements.
-inline int row_slots = 0;
+// Slots by measurement on an H100 (rows of 3072 and 12288 columns). They depend on the row's length alone, never on the
+// number of rows: a row's sums must not change with its company.
 template <RowOp op, typename T, bool kRotated>
 void launch_by_slots(const RowArguments& a, int64_t m, cudaStream_t stream) {
-  const int slots = row_slots != 0 ? row_slots : a.d <= 512 ? 1 : a.d <= 1024 ? 2 : 3;
-  if (slots == 1)
-    launch_row_kernel<op, T, kRotated, 1>(a, m, stream);
-  else if (slots == 2)
-    launch_row_kernel<op, T, kRotated, 2>(a, m, stream);
-  else
-    launch_row_kernel<op, T, kRotated, 3>(a, m, stream);
+  const auto fits = [&](int slots) { return a.d % (slots * 512) == 0 && a.d <= slots * kMaxRowThreads * 16; };
+  if constexpr (op != RowOp::rms_norm && kRotated) {
+    if (a.d <= 4096 && fits(1)) return launch_row_kernel<op, T, kRotated, 1, true>(a, m, stream);
+    if constexpr (op == RowOp::convert)
+      if (fits(3)) return launch_row_kernel<op, T, kRotated, 3, true>(a, m, stream);
+  } else if constexpr (op != RowOp::rms_norm) {
+    if (fits(2)) return launch_row_kernel<op, T, kRotated, 2, true>(a, m, stream);
+  }
+  launch_row_kernel<op, T, kRotated, 3, false>(a, m, stream);
 }
 
 template <RowOp op>

@@ -1,8 +1,7 @@
 // Weights as they are stored to bf16 or f32 on the device: GGUF blocks, plain types, 4-bit codes of bitsandbytes.
-#include "backends/cuda/kernels/unpack.h"
-
 #include "backends/cuda/kernels/rows_device.cuh"
 #include "backends/cuda/kernels/rows_error.h"
+#include "backends/cuda/kernels/unpack.h"
 #include "backends/cuda/kernels/unpack_blocks.cuh"
 
 namespace inkling::cuda {
@@ -81,13 +80,15 @@ __device__ void plain8(const void* p, int64_t i, float* v) {
   } else {
     const uint2 q = *reinterpret_cast<const uint2*>(static_cast<const uint8_t*>(p) + i);
 #pragma unroll
-    for (int k = 0; k < 8; ++k) v[k] = type == DType::f8_e4m3 ? from_e4m3(byte_of(q, k)) : from_half(byte_of(q, k) << 8);
+    for (int k = 0; k < 8; ++k)
+      v[k] = type == DType::f8_e4m3 ? from_e4m3(byte_of(q, k)) : from_half(byte_of(q, k) << 8);
   }
 }
 
 // From element `first` on, one by one: what is no multiple of 8, or lies at an odd address.
 template <DType type>
-__global__ void __launch_bounds__(kThreads) unpack_plain_any(const void* x, int64_t first, int64_t n, void* y, Elem out) {
+__global__ void __launch_bounds__(kThreads)
+    unpack_plain_any(const void* x, int64_t first, int64_t n, void* y, Elem out) {
   const int64_t i = first + int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i < n) store_any(y, out, i, plain<type>(x, i));
 }
@@ -119,11 +120,22 @@ void unpack_plain(const void* x, int64_t n, void* y, Elem out, cudaStream_t stre
 // --- NF4 ------------------------------------------------------------------------------------------------------------
 
 constexpr int kNf4Block = 64, kNestedBlock = 256;
-__device__ constexpr float kNf4[16] = {
-    -1.f,                 -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f,
-    -0.28444138169288635f, -0.18477343022823334f, -0.09105003625154495f, 0.f,
-    0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f,
-    0.44070982933044434f, 0.5626170039176941f,  0.7229568362236023f,  1.f};
+__device__ constexpr float kNf4[16] = {-1.f,
+                                       -0.6961928009986877f,
+                                       -0.5250730514526367f,
+                                       -0.39491748809814453f,
+                                       -0.28444138169288635f,
+                                       -0.18477343022823334f,
+                                       -0.09105003625154495f,
+                                       0.f,
+                                       0.07958029955625534f,
+                                       0.16093020141124725f,
+                                       0.24611230194568634f,
+                                       0.33791524171829224f,
+                                       0.44070982933044434f,
+                                       0.5626170039176941f,
+                                       0.7229568362236023f,
+                                       1.f};
 
 struct Absmax {
   const float* plain;
@@ -138,8 +150,8 @@ struct Absmax {
 
 // Two times 8 elements a thread.
 template <typename Y>
-__global__ void __launch_bounds__(kThreads) unpack_nf4_kernel(const uint8_t* codes, const Absmax absmax, int64_t n,
-                                                              Y* y) {
+__global__ void __launch_bounds__(kThreads)
+    unpack_nf4_kernel(const uint8_t* codes, const Absmax absmax, int64_t n, Y* y) {
   __shared__ float table[16];
   if (threadIdx.x < 16) table[threadIdx.x] = kNf4[threadIdx.x];
   __syncthreads();
@@ -155,8 +167,8 @@ __global__ void __launch_bounds__(kThreads) unpack_nf4_kernel(const uint8_t* cod
     store<8>(y + i, v);
   }
 }
-__global__ void __launch_bounds__(kThreads) unpack_nf4_any(const uint8_t* codes, const Absmax absmax, int64_t first,
-                                                           int64_t n, void* y, Elem out) {
+__global__ void __launch_bounds__(kThreads)
+    unpack_nf4_any(const uint8_t* codes, const Absmax absmax, int64_t first, int64_t n, void* y, Elem out) {
   const int64_t i = first + int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= n) return;
   const int q = i % 2 == 0 ? codes[i / 2] >> 4 : codes[i / 2] & 15;

@@ -238,7 +238,8 @@ struct Block<DType::q5_k> {
   static __device__ void unpack(const uint8_t* b, int u, const float*, Run& low, Run& high) {
     const int pair = u / 4, part = u % 4;
     const float d = load_half(b), dmin = load_half(b + 2);
-    const uint2 q = load_8_bytes<kAlign>(b + 48 + pair * 32 + part * 8), fifth = load_8_bytes<kAlign>(b + 16 + part * 8);
+    const uint2 q = load_8_bytes<kAlign>(b + 48 + pair * 32 + part * 8),
+                fifth = load_8_bytes<kAlign>(b + 16 + part * 8);
     const ScaleMinimum first(b + 4, 2 * pair, d, dmin), second(b + 4, 2 * pair + 1, d, dmin);
     low.begin = pair * 64 + part * 8, high.begin = low.begin + 32;
     low.scaled_minus(first.scale, first.minimum,
