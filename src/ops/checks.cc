@@ -222,6 +222,12 @@ Shape upsample2x(const Tensor& x) {
   return Shape{2 * x.dim(0), 2 * x.dim(1), x.dim(2)};
 }
 
+Shape upsample_conv2d(const Tensor& x, const Weight& w, const ConvSpec& spec) {
+  const Shape doubled = upsample2x(x);
+  const auto nothing = std::make_shared<Storage>(nullptr, doubled.elements() * info(x.dtype()).block_bytes);
+  return conv2d(Tensor(doubled, x.dtype(), nothing), w, spec);
+}
+
 void segments(std::string_view op, const Segments& segments, int64_t rows) {
   const std::vector<int64_t>& offsets = segments.offsets;
   bool good = !offsets.empty() && offsets.front() == 0;

@@ -32,6 +32,7 @@ Shape slice_channels(const Tensor& x, int64_t begin, int64_t end);
 Shape gather_rows(const Tensor& x, const Tensor& index);
 Shape conv2d(const Tensor& x, const Weight& w, const ConvSpec& spec);
 Shape upsample2x(const Tensor& x);
+Shape upsample_conv2d(const Tensor& x, const Weight& w, const ConvSpec& spec);
 
 // Offsets start at 0, do not fall and end at `rows`.
 void segments(std::string_view op, const Segments& segments, int64_t rows);

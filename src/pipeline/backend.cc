@@ -82,6 +82,9 @@ class CpuBackend : public Backend {
 // Below this budget cublasLt and cuDNN take more memory than they are worth.
 constexpr int64_t kLibraryBudget = int64_t{24} << 30;
 
+// An RTX 3060, for plans on a machine without a GPU.
+constexpr cuda::Device kTypicalGpu{0, 86, 28, int64_t{3} << 20, int64_t{99} << 10};
+
 CudaPrecision cuda_precision(PrecisionChoice choice) {
   switch (choice) {
     case PrecisionChoice::f32:
@@ -123,10 +126,8 @@ class CudaBackend : public Backend {
       ops_ = std::make_unique<CudaOps>(context_, options);
       return;
     }
-    cuda::Device assumed;
-    assumed.sm = 86;
-    assumed.multiprocessors = 28;
-    model_ = std::make_unique<CudaModel>(options, cuda_device_count() > 0 ? cuda::device() : assumed);
+    if (cuda_device_count() == 0) cuda::assume_device(kTypicalGpu);
+    model_ = std::make_unique<CudaModel>(options, cuda::device());
   }
   Ops& ops() override {
     if (!ops_) throw RuntimeError("a planning backend computes nothing");

@@ -10,8 +10,7 @@ using cuda::Elem;
 
 Tensor CudaOps::convolve(OpKind op, const Tensor& x, const Weight& w, const ConvSpec& spec, const Tensor& residual,
                          bool upsample) {
-  const Tensor seen = upsample ? Tensor(checks::upsample2x(x), x.dtype(), nullptr) : x;
-  const Shape shape = checks::conv2d(seen, w, spec);
+  const Shape shape = upsample ? checks::upsample_conv2d(x, w, spec) : checks::conv2d(x, w, spec);
   if (residual.defined()) checks::operand("conv2d_add", "residual", residual, shape);
   const CudaWeight& weight = prepared_on_device("conv2d", w);
   if (weight.form != CudaForm::convolution || w.doubled_input != upsample)

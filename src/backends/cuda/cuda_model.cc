@@ -78,9 +78,7 @@ CudaForm CudaModel::form(const Weight& w) const {
   if (w.shape.rank() == 4) return CudaForm::convolution;
   if (w.embedding) return CudaForm::table;
   const int64_t n = w.out_features(), k = w.in_features();
-  if (n % 8 != 0 || k % 8 != 0)
-    throw RuntimeError("prepare: got weight '{}' {}, expected sides in multiples of 8 on the GPU", w.name,
-                       w.shape.str());
+  if (n % 8 != 0 || k % 8 != 0) return CudaForm::bf16;
   const bool plain = w.low_bit.kind == LowBit::none;
   if (!w.sensitive && k % 64 == 0) {
     if (w.low_bit.kind == LowBit::w8a8) return CudaForm::w8;
@@ -111,7 +109,7 @@ WeightParts CudaModel::parts(const Weight& w) const {
   const auto part = [&](int64_t bytes) { return WeightParts::Part{bytes > 0 ? layout.add(bytes) : 0, bytes}; };
   const int64_t n = w.shape[0], elements = w.shape.elements();
   switch (f) {
-    case CudaForm::bf16: p.codes = part(elements * 2); break;
+    case CudaForm::bf16: p.codes = part(padded(n) * padded(w.in_features()) * 2); break;
     case CudaForm::e4m3:
       p.codes = part(elements);
       p.scale = part(n * 4);
@@ -134,8 +132,8 @@ WeightParts CudaModel::parts(const Weight& w) const {
     case CudaForm::table: break;
   }
   if (w.has_bias) {
-    p.bias = part(n * 4);
-    if (uses_cublas(f)) p.bias16 = part(n * 2);
+    p.bias = part(padded(n) * 4);
+    if (uses_cublas(f)) p.bias16 = part(padded(n) * 2);
   }
   p.total = layout.total();
   return p;
@@ -165,6 +163,7 @@ int64_t CudaModel::prepare_workspace_bytes(const Weight& w) const {
   if (f == CudaForm::bf16 && kind == LowBit::none && w.stored == DType::bf16) return 0;
   layout.add(kind == LowBit::none ? rows * row_bytes(w.stored, k) : rows * k * 4);  // as stored, or made dense
   layout.add(rows * k * 4);
+  if (f == CudaForm::bf16) layout.add(rows * k * 2);
   return layout.total();
 }
 
@@ -187,14 +186,18 @@ bool CudaModel::uses_cublas(CudaForm f) const {
 }
 
 int64_t CudaModel::operand_bytes(const OperandKey& key, DType x, int64_t rows, int64_t columns) const {
-  if (key.type == Elem::bf16) return x == DType::bf16 ? 0 : aligned(rows * columns * 2);
+  if (key.type == Elem::bf16)
+    return (x == DType::bf16 ? 0 : aligned(rows * columns * 2)) +
+           (columns % 8 == 0 ? 0 : aligned(rows * padded(columns) * 2));
   return aligned(rows * columns) + aligned(rows * 4) + (key.type == Elem::i8 ? aligned(rows * 4) : 0);
 }
 
 int64_t CudaModel::product_bytes(const Weight& w, int64_t rows, End end) const {
   const CudaForm f = form(w);
   int64_t bytes = f == CudaForm::stored || f == CudaForm::nf4 ? aligned(w.shape.elements() * 2) : 0;
-  if (uses_cublas(f) && (end == End::added || end == End::activated)) bytes += aligned(rows * w.out_features() * 2);
+  if (uses_cublas(f) && (end == End::added || end == End::activated))
+    bytes += aligned(rows * padded(w.out_features()) * 2);
+  if (w.out_features() % 8 != 0) bytes += aligned(rows * padded(w.out_features()) * 4);
   return bytes;
 }
 

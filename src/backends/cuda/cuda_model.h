@@ -79,6 +79,10 @@ class CudaModel : public BackendModel {
   OperandKey operand(const Weight& weight) const;
   bool uses_cublas(CudaForm form) const;
 
+  // Kernels want rows and columns in multiples of 8; other matrices (the vision tower's 3420) are kept padded with
+  // zeros, in bf16.
+  static int64_t padded(int64_t side) { return (side + 7) / 8 * 8; }
+
   // The activation of `rows` x `columns` as an operand; 0 where x itself serves.
   int64_t operand_bytes(const OperandKey& key, DType x, int64_t rows, int64_t columns) const;
   // Beside operands: a dense copy of the weight, the result before it is gated or activated.

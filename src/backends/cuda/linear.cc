@@ -21,13 +21,22 @@ CudaOps::Operands CudaOps::convert(const void* x, Elem type, int64_t rows, int64
                                    std::span<const Weight* const> weights, Space& space, int lane) {
   Operands result;
   for (const OperandKey& key : distinct_operands(model_, weights)) {
-    if (key.type == Elem::bf16 && type == Elem::bf16) {
-      result.each.push_back({key, x});
-      continue;
+    Operand operand{key, x};
+    if (key.type != Elem::bf16 || type != Elem::bf16) {
+      const cuda::RowsOut out = operand_rows(key, rows, columns, space);
+      cuda::convert_rows(x, type, columns, rows, columns, cuda::Act::none, out, context_->lane(lane));
+      operand = {key, out.y, out.scale, out.sum};
     }
-    const cuda::RowsOut out = operand_rows(key, rows, columns, space);
-    cuda::convert_rows(x, type, columns, rows, columns, cuda::Act::none, out, context_->lane(lane));
-    result.each.push_back({key, out.y, out.scale, out.sum});
+    if (columns % 8 != 0) {
+      const int64_t wide = CudaModel::padded(columns) * 2;
+      auto* to = space.take<std::byte>(rows * wide);
+      cuda::check(cudaMemsetAsync(to, 0, rows * wide, context_->lane(lane)), "linear");
+      cuda::check(cudaMemcpy2DAsync(to, wide, operand.data, columns * 2, columns * 2, rows, cudaMemcpyDeviceToDevice,
+                                    context_->lane(lane)),
+                  "linear");
+      operand.data = to;
+    }
+    result.each.push_back(operand);
   }
   return result;
 }
@@ -43,7 +52,22 @@ void CudaOps::product(const Operands& operands, const Weight& weight, int64_t ro
   if (rows == 0) return;
   const CudaWeight& w = prepared_on_device("linear", weight);
   const Operand& x = operands.of(w);
-  const int64_t n = weight.out_features(), k = weight.in_features();
+  const int64_t n = CudaModel::padded(weight.out_features()), k = CudaModel::padded(weight.in_features());
+  const cudaStream_t stream = context_->lane(lane);
+  if (n != weight.out_features()) {  // into rows of padded length first
+    if (end.residual != nullptr || end.y_stride != 0)
+      throw RuntimeError("linear: weight '{}' {} cannot be added to a residual", weight.name, weight.shape.str());
+    void* const y = end.y;
+    end.y = space.take<std::byte>(rows * n * 4);
+    multiply_rows(x, weight, w, rows, n, k, end, space, lane);
+    cuda::slice_columns(end.y, n, 0, weight.out_features(), rows, cuda::size_of(end.type), y, stream);
+    return;
+  }
+  multiply_rows(x, weight, w, rows, n, k, end, space, lane);
+}
+
+void CudaOps::multiply_rows(const Operand& x, const Weight& weight, const CudaWeight& w, int64_t rows, int64_t n,
+                            int64_t k, cuda::GemmEnd end, Space& space, int lane) {
   const cudaStream_t stream = context_->lane(lane);
   end.bias = w.at<float>(w.parts.bias);
   const auto* codes = w.at<std::byte>(w.parts.codes);
@@ -60,7 +84,7 @@ void CudaOps::product(const Operands& operands, const Weight& weight, int64_t ro
   }
   const void* dense = codes;
   if (w.form == CudaForm::stored || w.form == CudaForm::nf4) {
-    auto* unpacked = space.take<std::byte>(n * k * 2);
+    auto* unpacked = space.take<std::byte>(weight.shape.elements() * 2);
     if (w.form == CudaForm::stored)
       cuda::unpack_rows(w.type, codes, n, k, unpacked, Elem::bf16, stream);
     else

@@ -68,13 +68,16 @@ void CudaOps::prepare(Weight& weight) {
   else
     prepare_matrix(weight, *w);
   if (weight.has_bias) {
+    if (weight.shape[0] % 8 != 0)
+      check(cudaMemsetAsync(w->at<std::byte>(w->parts.bias), 0, w->parts.bias.bytes, context_->lane()), "weight");
     if (missing) {
       cuda::random_rows(next_seed_++, 0.02f, weight.shape[0], w->at<float>(w->parts.bias), Elem::f32, context_->lane());
     } else {
       copy_in(w->at<float>(w->parts.bias), weight.bias.data<float>(), weight.shape[0] * 4, context_->lane());
     }
+    const int64_t length = CudaModel::padded(weight.shape[0]);
     if (w->parts.bias16.bytes > 0)
-      cuda::convert_rows(w->at<float>(w->parts.bias), Elem::f32, weight.shape[0], 1, weight.shape[0], cuda::Act::none,
+      cuda::convert_rows(w->at<float>(w->parts.bias), Elem::f32, length, 1, length, cuda::Act::none,
                          {w->at<std::byte>(w->parts.bias16), Elem::bf16}, context_->lane());
   }
   // The host's copy may go away now: nothing of it may still be on its way.
@@ -100,10 +103,22 @@ void CudaOps::prepare_matrix(const Weight& weight, CudaWeight& w) {
   const LowBit kind = weight.low_bit.kind;
   const std::byte* source = weight.value.raw();
   auto* codes = w.at<std::byte>(w.parts.codes);
-  if (w.form == CudaForm::stored ||
-      (w.form == CudaForm::bf16 && kind == LowBit::none && weight.stored == DType::bf16)) {
+  if (w.form == CudaForm::stored) {
     copy_in(codes, source, w.parts.codes.bytes, stream);
     return;
+  }
+  // Rows of bf16 into their padded place.
+  const int64_t padded = CudaModel::padded(k);
+  const auto place_rows = [&](int64_t row, const void* from, int64_t rows, cudaMemcpyKind direction) {
+    check(cudaMemcpy2DAsync(codes + row * padded * 2, padded * 2, from, k * 2, k * 2, rows, direction, stream),
+          "weight");
+  };
+  if (w.form == CudaForm::bf16) {
+    if (w.parts.codes.bytes != n * k * 2) check(cudaMemsetAsync(codes, 0, w.parts.codes.bytes, stream), "weight");
+    if (kind == LowBit::none && weight.stored == DType::bf16) {
+      place_rows(0, source, n, cudaMemcpyHostToDevice);
+      return;
+    }
   }
   if (w.form == CudaForm::nf4) {
     copy_in(codes, source, w.parts.codes.bytes, stream);
@@ -128,6 +143,7 @@ void CudaOps::prepare_matrix(const Weight& weight, CudaWeight& w) {
     if (dense.defined()) source = dense.raw();
     auto* staged = space.take<std::byte>(rows * stride);
     auto* f32 = space.take<float>(rows * k * 4);
+    auto* bf16 = w.form == CudaForm::bf16 ? space.take<std::byte>(rows * k * 2) : nullptr;
     for (int64_t r = 0; r < n; r += rows) {
       const int64_t m = std::min(rows, n - r);
       copy_in(staged, source + r * stride, m * stride, stream);
@@ -135,7 +151,8 @@ void CudaOps::prepare_matrix(const Weight& weight, CudaWeight& w) {
       cuda::unpack_rows(type, staged, m, k, f32, Elem::f32, stream);
       switch (w.form) {
         case CudaForm::bf16:
-          cuda::convert_rows(f32, Elem::f32, k, m, k, cuda::Act::none, {codes + r * k * 2, Elem::bf16}, stream);
+          cuda::convert_rows(f32, Elem::f32, k, m, k, cuda::Act::none, {bf16, Elem::bf16}, stream);
+          place_rows(r, bf16, m, cudaMemcpyDeviceToDevice);
           break;
         case CudaForm::e4m3:
           cuda::convert_rows(f32, Elem::f32, k, m, k, cuda::Act::none, {codes + r * k, Elem::e4m3, scale + r}, stream);
@@ -162,7 +179,7 @@ void CudaOps::fill_random(Weight& weight, CudaWeight& w) {
   const float std = random_std(weight);
   auto* codes = w.at<std::byte>(w.parts.codes);
   if (w.form == CudaForm::bf16) {
-    cuda::random_rows(next_seed_++, std, weight.shape.elements(), codes, Elem::bf16, stream);
+    cuda::random_rows(next_seed_++, std, w.parts.codes.bytes / 2, codes, Elem::bf16, stream);
     return;
   }
   if (w.form == CudaForm::stored || w.form == CudaForm::nf4)

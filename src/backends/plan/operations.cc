@@ -256,9 +256,12 @@ std::pair<Tensor, Tensor> PlanOps::joint_finish(StreamFinish text, StreamFinish 
 
 Tensor PlanOps::upsample_conv2d(const Tensor& x, const Weight& w, const ConvSpec& spec) {
   if (!model_.fuses(OpKind::upsample_conv2d) || !w.doubled_input) return Ops::upsample_conv2d(x, w, spec);
-  const Shape up = checks::upsample2x(x);
-  Tensor y = result(OpKind::upsample_conv2d, checks::conv2d(Tensor(up, x.dtype(), nullptr), w, spec), x);
-  work(OpCall{.kind = OpKind::upsample_conv2d, .operand = x.dtype(), .weights = {&w}, .map = up, .conv = spec},
+  Tensor y = result(OpKind::upsample_conv2d, checks::upsample_conv2d(x, w, spec), x);
+  work(OpCall{.kind = OpKind::upsample_conv2d,
+              .operand = x.dtype(),
+              .weights = {&w},
+              .map = checks::upsample2x(x),
+              .conv = spec},
        2 * y.rows() * w.shape.elements());
   return y;
 }

@@ -35,5 +35,7 @@ struct Device {
   int64_t l2_bytes = 0, shared_per_block = 0;  // shared_per_block: opt-in limit
 };
 const Device& device();  // the current one
+// For plans on a machine without a GPU: what device() says from now on.
+void assume_device(const Device& device);
 
 }  // namespace inkling::cuda
