@@ -1,25 +1,9 @@
 // What happens to a tile of sums before it is stored: scales, bias, activation, gate and residual (GemmEnd).
 #pragma once
 
-#include "backends/cuda/kernels/gemm.h"
 #include "backends/cuda/kernels/gemm_mma.cuh"
 
 namespace inkling::cuda::gemm {
-
-struct Args {
-  const void *x, *w;
-  const uint8_t* group_scale;  // w4a8
-  const float* x_scale;        // [m]; not bf16
-  const int32_t* x_sum;        // [m]; w4a8
-  const float* w_scale;        // [n]; not bf16
-  GemmEnd end;
-  int m, n;
-  uint32_t k_bytes;  // of a row of x
-  int group_m;       // tile rows that are walked together
-#ifdef INKLING_TUNE
-  long long* tune;
-#endif
-};
 
 // Shared memory behind the stages: a barrier and the operands of the end that are read once a tile.
 template <Kind kKind, class T>

@@ -7,10 +7,9 @@
 
 #include <cstdint>
 
-namespace inkling::cuda::gemm {
+#include "backends/cuda/kernels/gemm_args.h"
 
-// What is multiplied. Every kind is laid out in bytes alike: an mma.sync eats 32 bytes of a row of x and of W.
-enum class Kind : uint8_t { w8a8, w4a8, bf16 };
+namespace inkling::cuda::gemm {
 
 template <Kind kKind>
 struct Product {
