@@ -10,7 +10,7 @@ find_library(CUBLASLT_LIBRARY NAMES cublasLt libcublasLt.so.13 libcublasLt.so.12
              HINTS ${INKLING_CUDA_ROOTS} ${CUDAToolkit_LIBRARY_DIR} PATH_SUFFIXES lib lib64)
 if(CUBLASLT_INCLUDE AND CUBLASLT_LIBRARY)
   # Behind the toolkit's own headers: a wheel's include folder brings copies of those.
-  target_compile_options(inkling_cuda_libraries INTERFACE "SHELL:-idirafter ${CUBLASLT_INCLUDE}")
+  target_compile_options(inkling_cuda_libraries INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-idirafter ${CUBLASLT_INCLUDE}>")
   target_link_libraries(inkling_cuda_libraries INTERFACE ${CUBLASLT_LIBRARY})
   target_compile_definitions(inkling_cuda_libraries INTERFACE INKLING_CUBLASLT)
 endif()
@@ -20,7 +20,8 @@ find_path(CUDNN_FRONTEND_INCLUDE cudnn_frontend.h HINTS ${INKLING_CUDA_ROOTS} PA
 find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 HINTS ${INKLING_CUDA_ROOTS} PATH_SUFFIXES lib lib64)
 if(CUDNN_INCLUDE AND CUDNN_FRONTEND_INCLUDE AND CUDNN_LIBRARY)
   target_compile_options(inkling_cuda_libraries INTERFACE
-    "SHELL:-idirafter ${CUDNN_INCLUDE}" "SHELL:-idirafter ${CUDNN_FRONTEND_INCLUDE}")
+    "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-idirafter ${CUDNN_INCLUDE}>"
+    "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-idirafter ${CUDNN_FRONTEND_INCLUDE}>")
   target_link_libraries(inkling_cuda_libraries INTERFACE ${CUDNN_LIBRARY})
   target_compile_definitions(inkling_cuda_libraries INTERFACE INKLING_CUDNN)
 endif()

@@ -46,7 +46,10 @@ nlohmann::ordered_json result_json(const Result& result, const std::vector<fs::p
   j["cfg_scale"] = result.cfg_scale;
   j["model"] = model;
   j["seconds"] = result.seconds;
+  j["device"] = result.device;
+  j["precision"] = result.precision;
   j["activation_peak_bytes"] = result.activation_peak_bytes;
+  if (result.device_bytes > 0) j["device_bytes"] = result.device_bytes;
   j["notes"] = result.notes;
   return j;
 }

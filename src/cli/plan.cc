@@ -87,9 +87,7 @@ int run_plan(const CommandLine& line) {
 
   std::optional<Placement> placement;
   if (o.given("max-vram")) {
-    std::vector<PhaseNeed> needs;
-    for (const PhasePlan& p : plan.phases) needs.push_back(p.need);
-    placement = place(needs, parse_bytes(o.text("max-vram")));
+    placement = place(plan, parse_bytes(o.text("max-vram")));
   }
   const Placement* shown = placement ? &*placement : nullptr;
   if (o.flag("json"))

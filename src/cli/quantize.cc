@@ -11,24 +11,12 @@
 
 namespace inkling::cli {
 
-namespace {
-
-DType target_type(const std::string& text) {
-  return text == "q8_0"   ? DType::q8_0
-         : text == "q4_0" ? DType::q4_0
-         : text == "bf16" ? DType::bf16
-         : text == "f16"  ? DType::f16
-                          : DType::f8_e4m3;
-}
-
-}  // namespace
-
 int run_quantize(const CommandLine& line) {
   QuantizeReport report;
   {
     ProgressBar bar;
     QuantizeOptions options;
-    options.target = target_type(line.options.text("to"));
+    options.target = quantize_target(line.options.text("to"));
     options.progress = [&](const Progress& p) { bar.report(p); };
     options.cancel = line.cancel;
     report = quantize_model(line.argument, line.second_argument, options);

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/threads.h"
+#include "formats/k_quant.h"
 
 namespace inkling {
 
@@ -262,6 +263,11 @@ void dequantize_row(DType type, const std::byte* src, float* dst, int64_t elemen
   }
 }
 
+bool can_quantize(DType type) {
+  return type == DType::f32 || type == DType::bf16 || type == DType::f16 || type == DType::q8_0 ||
+         type == DType::q4_0 || is_written_k_quant(type);
+}
+
 void quantize_row(DType type, const float* src, std::byte* dst, int64_t elements) {
   const int64_t bytes = row_bytes(type, elements);
   const auto each_half = [&](auto convert) {
@@ -281,6 +287,14 @@ void quantize_row(DType type, const float* src, std::byte* dst, int64_t elements
     case DType::q4_0:
       for (int64_t i = 0; i < elements / 32; ++i) quantize_q4_0(src + i * 32, dst + i * 18);
       return;
+    case DType::q4_k:
+    case DType::q5_k:
+    case DType::q6_k: {
+      const DTypeInfo& block = info(type);
+      for (int64_t i = 0; i < elements / block.block_elements; ++i)
+        quantize_k_block(type, src + i * block.block_elements, dst + i * block.block_bytes);
+      return;
+    }
     default: throw ModelError("quantize: {} cannot be written", name(type));
   }
 }

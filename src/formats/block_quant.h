@@ -14,7 +14,9 @@ namespace inkling {
 bool can_dequantize(DType type);
 // `elements` is a multiple of the block size. dst has `elements` floats.
 void dequantize_row(DType type, const std::byte* src, float* dst, int64_t elements);
-// To f32, bf16, f16, q8_0 or q4_0 (rounding as ggml's reference quantizers).
+// Whether quantize_row knows the type: f32, bf16, f16, q8_0, q4_0 (rounding as ggml's reference quantizers), q4_k,
+// q5_k, q6_k (scales searched for the smallest squared error).
+bool can_quantize(DType type);
 void quantize_row(DType type, const float* src, std::byte* dst, int64_t elements);
 // A whole host tensor of those or any other plain type to float32, threads used.
 Tensor dequantize(const Tensor& tensor);

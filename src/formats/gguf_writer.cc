@@ -26,7 +26,7 @@ class Buffer {
     number<uint64_t>(text.size());
     raw(text);
   }
-  std::span<const std::byte> bytes() const { return std::as_bytes(std::span(bytes_)); }
+  const std::string& bytes() const { return bytes_; }
 
  private:
   std::string bytes_;
@@ -72,7 +72,9 @@ std::vector<int64_t> stored_dims(const Shape& shape) {
 
 int64_t padding(int64_t bytes) { return -bytes & (kGgufDefaultAlignment - 1); }
 
-Buffer make_header(const std::vector<TensorToWrite>& tensors, const std::map<std::string, std::string>& metadata) {
+}  // namespace
+
+FileLayout layout_gguf(const std::vector<TensorToWrite>& tensors, const std::map<std::string, std::string>& metadata) {
   // general.alignment of a file that was read does not hold for the one that is written.
   std::map<std::string, std::string> pairs = metadata;
   pairs.erase("general.alignment");
@@ -95,6 +97,7 @@ Buffer make_header(const std::vector<TensorToWrite>& tensors, const std::map<std
   for (const auto& [key, value] : pairs) put_pair(out, key, value);
   for (const TensorToWrite& t : tensors)
     if (t.shape.rank() > static_cast<int>(kMaxDims)) put_original_shape(out, t);
+  FileLayout layout;
   int64_t offset = 0;
   for (const TensorToWrite& t : tensors) {
     const std::vector<int64_t> dims = stored_dims(t.shape);
@@ -103,25 +106,16 @@ Buffer make_header(const std::vector<TensorToWrite>& tensors, const std::map<std
     for (size_t i = dims.size(); i-- > 0;) out.number(dims[i]);  // innermost first
     out.number(ggml_of_dtype(t.dtype));
     out.number(offset);
+    layout.order.push_back(layout.order.size());
+    layout.offsets.push_back(offset);
     const int64_t bytes = tensor_bytes(t);
     offset += bytes + padding(bytes);
   }
-  return out;
-}
-
-}  // namespace
-
-void write_gguf(const std::filesystem::path& path, const std::vector<TensorToWrite>& tensors,
-                const TensorProducer& produce, const std::map<std::string, std::string>& metadata) {
-  const Buffer header = make_header(tensors, metadata);
-  OutputFile file(path);
-  file.write(header.bytes());
-  file.write_zeros(static_cast<size_t>(padding(static_cast<int64_t>(header.bytes().size()))));
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    write_tensor(file, tensors[i], produce(i));
-    file.write_zeros(static_cast<size_t>(padding(tensor_bytes(tensors[i]))));
-  }
-  file.commit();
+  layout.header = out.bytes();
+  layout.header.resize(layout.header.size() + static_cast<size_t>(padding(static_cast<int64_t>(layout.header.size()))));
+  for (int64_t& at : layout.offsets) at += static_cast<int64_t>(layout.header.size());
+  layout.end = offset + static_cast<int64_t>(layout.header.size());
+  return layout;
 }
 
 }  // namespace inkling

@@ -54,6 +54,20 @@ void OutputFile::write_zeros(size_t count) {
     write(std::span(kZeros).first(std::min(count, kZeros.size())));
 }
 
+void OutputFile::write_at(int64_t offset, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::pwrite(fd_, bytes.data(), std::min<size_t>(bytes.size(), 1 << 30), offset);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail(errno);
+    bytes = bytes.subspan(static_cast<size_t>(written));
+    offset += written;
+  }
+}
+
+void OutputFile::resize(int64_t bytes) {
+  if (::ftruncate(fd_, bytes) != 0) fail(errno);
+}
+
 void OutputFile::commit() {
   const int closed = ::close(fd_);  // network file systems report a full disk here
   const int error = errno;

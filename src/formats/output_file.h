@@ -19,6 +19,9 @@ class OutputFile {
 
   void write(std::span<const std::byte> bytes);
   void write_zeros(size_t count);
+  // At a place of its own, whatever was written before; not for pipes.
+  void write_at(int64_t offset, std::span<const std::byte> bytes);
+  void resize(int64_t bytes);  // what was never written reads as zeros
   void commit();
 
  private:

@@ -55,15 +55,17 @@ std::unique_ptr<TensorFile> open_tensor_file(const std::filesystem::path& path);
 std::unique_ptr<TensorFile> parse_safetensors(std::span<const std::byte> bytes, const std::string& file_name);
 std::unique_ptr<TensorFile> parse_gguf(std::span<const std::byte> bytes, const std::string& file_name);
 
-// Writing: tensors are produced one at a time, so that a file larger than memory can be written. Written to
-// a temporary name beside `path` and renamed when complete.
+// Writing. Files get a temporary name beside `path` and are renamed when complete.
 struct TensorToWrite {
   std::string name;
   DType dtype = DType::f32;
   Shape shape;
 };
-// Called once for each index, in the order of the data in the file, which for safetensors is by falling element
-// size (so that all stay aligned) and else as given.
+enum class TensorFormat { safetensors, gguf };
+
+// Tensor by tensor, so that a file larger than memory can be written. `produce` is called once for each index, in the
+// order of the data in the file, which for safetensors is by falling element size (so that all stay aligned) and else
+// as given.
 using TensorProducer = std::function<Tensor(size_t index)>;
 void write_safetensors(const std::filesystem::path& path, const std::vector<TensorToWrite>& tensors,
                        const TensorProducer& produce, const std::map<std::string, std::string>& metadata = {});
@@ -71,5 +73,24 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Tens
 // dimensions are kept as ComfyUI does, in comfy.gguf.orig_shape.<tensor>.
 void write_gguf(const std::filesystem::path& path, const std::vector<TensorToWrite>& tensors,
                 const TensorProducer& produce, const std::map<std::string, std::string>& metadata = {});
+
+// In any order and in parts, for tensors that are made together or are larger than memory. Without commit() nothing is
+// left.
+class TensorFileWriter {
+ public:
+  TensorFileWriter(const std::filesystem::path& path, TensorFormat format, const std::vector<TensorToWrite>& tensors,
+                   const std::map<std::string, std::string>& metadata = {});
+  ~TensorFileWriter();
+  TensorFileWriter(const TensorFileWriter&) = delete;
+  TensorFileWriter& operator=(const TensorFileWriter&) = delete;
+
+  // Bytes of tensor number `tensor`, from `offset` of its data. No part is written twice.
+  void write(size_t tensor, int64_t offset, std::span<const std::byte> bytes);
+  void commit();  // throws RuntimeError when a part is missing
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
 
 }  // namespace inkling

@@ -19,6 +19,7 @@ struct PhaseNeed {
 struct PhasePlacement {
   bool fits = true;
   int64_t resident_blocks = 0, streamed_blocks = 0;
+  std::vector<bool> resident;  // of each block
   int64_t resident_bytes = 0;  // weights on the device for the whole phase
   int64_t streamed_bytes = 0;  // per pass over the network
   int64_t peak_bytes = 0;      // activations, resident weights and the buffers of the stream
@@ -30,8 +31,9 @@ struct Placement {
   int64_t smallest_budget = 0;  // below it no plan exists
 };
 
-// Phases take turns, so each has the whole budget. Streaming keeps kStreamBuffers blocks in flight.
-inline constexpr int64_t kStreamBuffers = 2;
+// Phases take turns, so each has the whole budget. Streaming keeps kStreamBuffers blocks in flight: one computes while
+// the next two are copied. Streamed blocks lie evenly between resident ones, so that copies and work take turns too.
+inline constexpr int64_t kStreamBuffers = 3;
 Placement place(const std::vector<PhaseNeed>& needs, int64_t budget_bytes);
 
 }  // namespace inkling

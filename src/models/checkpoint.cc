@@ -15,7 +15,6 @@ struct Layout {
   std::string_view suffix, description;
 };
 constexpr Layout kUnreadable[] = {
-    {".weight_codebook", "ComfyUI asym_w4a8_int8"},
     {".qweight", "SVDQuant or AWQ"},
     {".wscales", "SVDQuant"},
 };
@@ -53,6 +52,10 @@ CheckpointTensor joined(const std::string& name, const std::string& file, const 
   if (t.join == CanonicalName::Join::none) {
     if (t.parts.size() > 1)
       throw ModelError("{}: {} is stored twice, as {} and {}", file, name, t.parts[0]->name, t.parts[1]->name);
+    if (const QuantizedWeight* q = layouts.find(first)) {
+      t.low_bit = q->low_bit;
+      t.rotation = q->low_bit == LowBit::none ? 0 : q->rotation;
+    }
     return t;
   }
   std::vector<int64_t> dims(t.shape.dims().begin(), t.shape.dims().end());
@@ -117,6 +120,11 @@ void Checkpoint::refuse_unreadable_layouts() const {
 const CheckpointTensor* Checkpoint::find(const std::string& name) const {
   const auto at = tensors_.find(name);
   return at == tensors_.end() ? nullptr : &at->second;
+}
+
+std::optional<LowBitMatrix> Checkpoint::load_low_bit(const CheckpointTensor& tensor) const {
+  if (tensor.low_bit == LowBit::none) return {};
+  return layouts_.load_low_bit(*tensor.parts[0]);
 }
 
 Tensor Checkpoint::load(const CheckpointTensor& tensor) const {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,8 +18,10 @@ namespace inkling {
 
 // One tensor as a module sees it: usually one entry of a file, sometimes several joined.
 struct CheckpointTensor {
-  Shape shape;               // as stored, after joining and, for layouts of several tensors, unpacking
-  DType dtype = DType::f32;  // of what load() gives
+  Shape shape;                    // as stored, after joining and, for layouts of several tensors, unpacking
+  DType dtype = DType::f32;       // of what load() gives
+  LowBit low_bit = LowBit::none;  // what load_low_bit() gives, and the rotation of the codes
+  int64_t rotation = 0;
   int64_t bytes = 0;
   CanonicalName::Join join = CanonicalName::Join::none;
   std::vector<const TensorEntry*> parts;
@@ -33,6 +36,8 @@ class Checkpoint {
   const std::map<std::string, CheckpointTensor>& tensors() const { return tensors_; }
   const CheckpointTensor* find(const std::string& name) const;  // null when absent
   Tensor load(const CheckpointTensor& tensor) const;
+  // Codes and scales of a weight whose low_bit is not none; nothing where the scales turn out to be of another form.
+  std::optional<LowBitMatrix> load_low_bit(const CheckpointTensor& tensor) const;
   // Marker tensors carry a switch by their presence ("__index_timestep_zero__").
   bool has_marker(const std::string& name) const { return find(name) != nullptr; }
   const std::map<std::string, std::string>& metadata() const { return file_->metadata(); }

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <set>
 
 #include "base/error.h"
+#include "formats/add_delta.h"
 #include "formats/block_quant.h"
+#include "formats/low_bit.h"
 
 namespace inkling {
 
@@ -128,6 +131,40 @@ Tensor planned(const Shape& shape, DType dtype) {
   return Tensor(shape, dtype, allocator.allocate(measured.bytes()));
 }
 
+// Codes and scales into the weight, where the file has them and the weight is one of a linear layer.
+bool load_low_bit(const Parameter& p, const CheckpointTensor& t, const Checkpoint& checkpoint) {
+  if (p.kind != Parameter::Kind::linear || !(t.shape == p.shape)) return false;
+  const std::optional<LowBitMatrix> m = checkpoint.load_low_bit(t);
+  if (!m) return false;
+  check_finite(m->parts.scale, p.name + "'s scale", checkpoint);
+  p.weight->value = m->value;
+  p.weight->low_bit = m->parts;
+  return true;
+}
+
+// FNV-1a: the same chances for the same weight wherever and in whatever order it is loaded.
+uint64_t seed_of(const std::string& name) {
+  uint64_t hash = 0xcbf29ce484222325u;
+  for (const unsigned char c : name) hash = (hash ^ c) * 0x100000001b3u;
+  return hash;
+}
+
+// Adds the adapters to a loaded weight, which keeps its form.
+void patch(Weight& w, const LoraSet& loras, const Checkpoint& checkpoint) {
+  Tensor delta = host_tensor(w.shape);
+  std::ranges::fill(delta.span<float>(), 0.f);
+  loras.apply(w.name, delta);
+  const uint64_t seed = seed_of(w.name);
+  const std::string name = fmt::format("{}: {} with its LoRA", checkpoint.file(), w.name);
+  if (w.low_bit.kind == LowBit::none) {
+    w.value = add_delta(w.value, delta, seed, name);
+    return;
+  }
+  LowBitMatrix m = add_to_low_bit({w.value, w.low_bit}, delta, seed, name);
+  w.value = std::move(m.value);
+  w.low_bit = std::move(m.parts);
+}
+
 }  // namespace
 
 bool load_parameter(const Parameter& p, const Checkpoint& checkpoint, Ops& ops, const LoadOptions& options) {
@@ -142,20 +179,18 @@ bool load_parameter(const Parameter& p, const Checkpoint& checkpoint, Ops& ops, 
   }
   Weight& w = *p.weight;
   const CheckpointTensor& t = checked(checkpoint, p.name, folds(p, found->shape), p.shape);
-  w.value = fold(p, checkpoint.load(t));
-  w.stored = w.value.dtype();
-  if (w.value.elements() <= kCheckedElements) check_finite(dequantize(w.value), p.name, checkpoint);
-  if (w.has_bias) w.bias = load_vector(checkpoint, bias_name(p), p.shape[0]);
-  if (options.loras != nullptr && options.loras->patches(w.name)) {
-    Tensor dense = host_tensor(w.shape);
-    const Tensor base = dequantize(w.value);
-    std::memcpy(dense.raw(), base.raw(), static_cast<size_t>(base.bytes()));
-    options.loras->apply(w.name, dense);
-    w.value = dense;
+  if (!load_low_bit(p, t, checkpoint)) {
+    w.value = fold(p, checkpoint.load(t));
+    if (w.value.elements() <= kCheckedElements) check_finite(dequantize(w.value), p.name, checkpoint);
   }
+  if (w.has_bias) w.bias = load_vector(checkpoint, bias_name(p), p.shape[0]);
+  if (options.loras != nullptr && options.loras->patches(w.name)) patch(w, *options.loras, checkpoint);
+  w.stored = w.value.dtype();
   ops.prepare(w);
   return true;
 }
+
+void require_parameters(const Module& module, const Checkpoint& checkpoint) { throw_if_missing(module, checkpoint); }
 
 LoadReport load_parameters(Module& module, const Checkpoint& checkpoint, Ops& ops, const LoadOptions& options) {
   throw_if_missing(module, checkpoint);
@@ -178,7 +213,7 @@ LoadReport load_parameters(Module& module, const Checkpoint& checkpoint, Ops& op
   return report;
 }
 
-void declare_parameters(Module& module, Ops& ops, const Checkpoint* checkpoint, DType stored) {
+void declare_parameters(Module& module, Ops& ops, const Checkpoint* checkpoint, DType stored, const LoraSet* loras) {
   if (checkpoint != nullptr) throw_if_missing(module, *checkpoint);
   module.for_each_parameter([&](const Parameter& p) {
     const CheckpointTensor* found = checkpoint != nullptr ? checkpoint->find(p.name) : nullptr;
@@ -188,8 +223,18 @@ void declare_parameters(Module& module, Ops& ops, const Checkpoint* checkpoint, 
       return;
     }
     if (found != nullptr) checked(*checkpoint, p.name, folds(p, found->shape), p.shape);
-    p.weight->stored = found != nullptr ? found->dtype : stored;
-    ops.prepare(*p.weight);
+    Weight& w = *p.weight;
+    w.stored = found != nullptr ? found->dtype : stored;
+    const bool low_bit = found != nullptr && p.kind == Parameter::Kind::linear && found->shape == p.shape &&
+                         found->low_bit != LowBit::none;
+    if (low_bit) {
+      w.low_bit.kind = found->low_bit;
+      w.low_bit.rotation = found->rotation;
+      w.stored = code_type(found->low_bit);
+    } else if (loras != nullptr && loras->patches(w.name)) {
+      w.stored = type_with_delta(w.stored);
+    }
+    ops.prepare(w);
   });
 }
 
@@ -199,6 +244,7 @@ void drop_parameters(Module& module) {
     if (p.weight == nullptr) return;
     p.weight->value = Tensor();
     p.weight->bias = Tensor();
+    p.weight->low_bit = {};
     p.weight->prepared.reset();
   });
 }

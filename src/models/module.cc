@@ -17,6 +17,25 @@ void Module::for_each_parameter(const std::function<void(const Parameter&)>& vis
   for (const Child& c : children_) c.module->for_each_parameter(visit, join(prefix, c.name));
 }
 
+void Module::for_each_block(const std::function<void(Module&)>& visit) {
+  for (const Child& c : children_) {
+    if (c.block)
+      visit(*c.module);
+    else
+      c.module->for_each_block(visit);
+  }
+}
+
+void Module::for_each_outer_parameter(const std::function<void(const Parameter&)>& visit,
+                                      const std::string& prefix) const {
+  for (Parameter p : parameters_) {
+    p.name = join(prefix, p.name);
+    visit(p);
+  }
+  for (const Child& c : children_)
+    if (!c.block) c.module->for_each_outer_parameter(visit, join(prefix, c.name));
+}
+
 void Module::finish_names(const std::string& path) {
   path_ = path;
   for (const Parameter& p : parameters_)
@@ -59,5 +78,6 @@ void Module::add_vector(const std::string& name, Tensor& vector, int64_t length,
 }
 
 void Module::add_child(const std::string& name, Module& child) { children_.push_back({name, &child}); }
+void Module::add_block(const std::string& name, Module& child) { children_.push_back({name, &child, true}); }
 
 }  // namespace inkling

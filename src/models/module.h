@@ -49,6 +49,11 @@ class Module {
   const std::string& path() const { return path_; }
   // Gives every module its path and every Weight its name; called once by the root's owner.
   void finish_names(const std::string& path = "");
+  // The blocks of the tree in order of use: what can be brought in and dropped one by one while the network runs.
+  void for_each_block(const std::function<void(Module&)>& visit);
+  // Parameters that belong to no block.
+  void for_each_outer_parameter(const std::function<void(const Parameter&)>& visit,
+                                const std::string& prefix = "") const;
   // For this module and all below it; null: everything is resident. The Residency outlives its use.
   void set_residency(Residency* residency);
   Residency* residency() const { return residency_; }
@@ -64,11 +69,14 @@ class Module {
   void add_vector(const std::string& name, Tensor& vector, int64_t length, bool optional = false);
   // An empty name gives the child's parameters this module's path: a part that is loaded on its own.
   void add_child(const std::string& name, Module& child);
+  // A child whose forward begins with a Resident.
+  void add_block(const std::string& name, Module& child);
 
  private:
   struct Child {
     std::string name;
     Module* module;
+    bool block = false;
   };
   std::vector<Parameter> parameters_;
   std::vector<Child> children_;

@@ -1,11 +1,11 @@
 #include "models/quantized_layouts.h"
 
 #include <algorithm>
-#include <array>
-#include <cmath>
 
 #include "base/error.h"
-#include "base/threads.h"
+#include "formats/int_quant.h"
+#include "formats/low_bit.h"
+#include "formats/nf4.h"
 #include "models/json.h"
 
 namespace inkling {
@@ -31,68 +31,6 @@ std::string text_of(const Tensor& bytes) {
   return {reinterpret_cast<const char*>(bytes.raw()), static_cast<size_t>(bytes.bytes())};
 }
 
-// One block times the Kronecker power of [[1,1,1,-1],[1,1,-1,1],[1,-1,1,1],[-1,1,1,1]] / 2, which is its own inverse.
-void rotate(float* block, int64_t size) {
-  for (int64_t stride = 1; stride < size; stride *= 4)
-    for (int64_t start = 0; start < size; start += 4 * stride)
-      for (int64_t i = start; i < start + stride; ++i) {
-        float &a = block[i], &b = block[i + stride], &c = block[i + 2 * stride], &d = block[i + 3 * stride];
-        const float w = a + b + c - d, x = a + b - c + d, y = a - b + c + d, z = b + c + d - a;
-        a = 0.5f * w, b = 0.5f * x, c = 0.5f * y, d = 0.5f * z;
-      }
-}
-
-Tensor load_scaled(const TensorFile& file, const QuantizedWeight& q) {
-  const Tensor codes = file.load(*q.weight);
-  const Tensor scales = to_f32(file.load(*q.scale));
-  Tensor result = host_tensor(q.shape);
-  const int64_t rows = q.shape[0], columns = q.shape.elements() / std::max<int64_t>(rows, 1);
-  const bool per_row = scales.elements() > 1;
-  std::array<float, 256> values;  // of every code
-  Tensor every = host_tensor(Shape{256}, codes.dtype());
-  for (int i = 0; i < 256; ++i) every.raw()[i] = static_cast<std::byte>(i);
-  std::ranges::copy(to_f32(every).span<float>(), values.begin());
-  parallel_for(rows, std::max<int64_t>(1, 65'536 / std::max<int64_t>(columns, 1)), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      const std::byte* in = codes.raw() + r * columns;
-      float* out = result.data<float>() + r * columns;
-      const float scale = scales.data<float>()[per_row ? r : 0];
-      for (int64_t i = 0; i < columns; ++i) out[i] = values[static_cast<uint8_t>(in[i])] * scale / q.divisor;
-      for (int64_t i = 0; q.rotation > 0 && i < columns; i += q.rotation) rotate(out + i, q.rotation);
-    }
-  });
-  return result;
-}
-
-// The absmax of every block, after undoing its own quantization.
-Tensor block_scales(const TensorFile& file, const QuantizedWeight& q) {
-  const Tensor stored = file.load(*q.scale);
-  if (q.nested_scale == nullptr) return stored;
-  const Tensor nested = file.load(*q.nested_scale), code = file.load(*q.nested_code);
-  Tensor result = host_tensor(Shape{stored.elements()});
-  for (int64_t b = 0; b < stored.elements(); ++b)
-    result.data<float>()[b] =
-        code.data<float>()[stored.data<uint8_t>()[b]] * nested.data<float>()[b / q.nested_block] + q.nested_offset;
-  return result;
-}
-
-Tensor load_four_bit(const TensorFile& file, const QuantizedWeight& q) {
-  const Tensor codes = file.load(*q.weight), scales = block_scales(file, q), map = file.load(*q.code);
-  Tensor result = host_tensor(q.shape);
-  const auto* in = reinterpret_cast<const uint8_t*>(codes.raw());
-  const int64_t elements = result.elements();
-  parallel_for(scales.elements(), 65'536 / q.block + 1, [&](int64_t begin, int64_t end) {
-    for (int64_t b = begin; b < end; ++b) {
-      const float scale = scales.data<float>()[b];
-      for (int64_t i = b * q.block; i < std::min((b + 1) * q.block, elements); ++i) {
-        const int nibble = i % 2 == 0 ? in[i / 2] >> 4 : in[i / 2] & 15;  // the even element is the high one
-        result.data<float>()[i] = map.data<float>()[nibble] * scale;
-      }
-    }
-  });
-  return result;
-}
-
 }  // namespace
 
 QuantizedLayouts::QuantizedLayouts(const TensorFile& file, std::string file_name)
@@ -107,6 +45,10 @@ QuantizedLayouts::QuantizedLayouts(const TensorFile& file, std::string file_name
       auxiliary_.insert(module + ".weight_format");
     } else if (strip_suffix(module, ".scale_weight") || strip_suffix(module, ".weight_scale")) {
       if (file_.find(module + ".qweight") == nullptr) add_scaled(module, e, 1.f);
+    } else if (strip_suffix(module, ".weight_s_rel")) {
+      add_grouped(module, e);
+    } else if (strip_suffix(module, ".weight_s_channel") || strip_suffix(module, ".weight_codebook")) {
+      need(module + ".weight_s_rel", e.name);
     } else if (strip_suffix(module, ".scale_input") || strip_suffix(module, ".input_scale")) {
       auxiliary_.insert(e.name);  // for products in low precision only
     } else if (e.name == "scaled_fp8" || e.name.ends_with(".scaled_fp8")) {
@@ -122,6 +64,31 @@ QuantizedLayouts::QuantizedLayouts(const TensorFile& file, std::string file_name
     read_comfy(module, text_of(file_.load(e)));
     auxiliary_.insert(e.name);
   }
+  for (auto& [name, weight] : weights_) {
+    if (weight.rotation > 0 && (weight.shape.rank() != 2 || weight.shape[1] % weight.rotation != 0))
+      throw ModelError("{}: {} has shape {}, expected a multiple of {} columns for convrot", file_name_, name,
+                       weight.shape.str(), weight.rotation);
+    set_low_bit(weight);
+  }
+}
+
+// What a backend can compute with as it is. The group scales of a grouped weight are too many to look at here.
+void QuantizedLayouts::set_low_bit(QuantizedWeight& q) const {
+  const bool rotates = q.rotation == 0 || q.rotation == 16 || q.rotation == 64 || q.rotation == 256;
+  const auto has_codes = [&](const auto& value_of) {
+    const Tensor values = file_.load(*q.code);
+    for (int i = 0; i < 16; ++i)
+      if (values.data<float>()[i] != value_of(i)) return false;
+    return true;
+  };
+  LowBit kind = LowBit::none;
+  if (q.layout == QuantizedWeight::Layout::scaled && q.weight->dtype == DType::i8 && rotates) kind = LowBit::w8a8;
+  if (q.layout == QuantizedWeight::Layout::four_bit && q.block == kNf4Block && has_codes([](int i) { return kNf4[i]; }))
+    kind = LowBit::nf4;
+  if (q.layout == QuantizedWeight::Layout::grouped && rotates && kInt4Group % q.block == 0 &&
+      (q.code == nullptr || has_codes([](int i) { return static_cast<float>(i - 8); })))
+    kind = LowBit::w4a8;
+  if (fits(kind, q.shape)) q.low_bit = kind;
 }
 
 const TensorEntry& QuantizedLayouts::need(const std::string& name, const std::string& because) const {
@@ -198,10 +165,43 @@ void QuantizedLayouts::add_four_bit(const std::string& module, const TensorEntry
   }
   for (const TensorEntry* part : {&state, q.scale, q.code, q.nested_scale, q.nested_code})
     if (part != nullptr) auxiliary_.insert(part->name);
-  weights_.emplace(name, q);
+  if (!weights_.emplace(name, q).second)
+    throw ModelError("{}: {} has two scales, one of them {}", file_name_, name, q.scale->name);
 }
 
-// {"format": "float8_e4m3fn"} or {"format": "int8_tensorwise", "convrot": true, "convrot_groupsize": 256}
+// Rotated always, by blocks of 256 unless JSON beside it says otherwise.
+void QuantizedLayouts::add_grouped(const std::string& module, const TensorEntry& group_scale) {
+  const TensorEntry& weight = need(module + ".weight", group_scale.name);
+  if ((weight.dtype != DType::i8 && weight.dtype != DType::u8) || weight.shape.rank() != 2 || weight.shape[0] == 0 ||
+      weight.shape[1] == 0 || weight.shape[1] > int64_t{1} << 31)
+    throw ModelError("{}: {} is {} {}, expected a matrix of packed 4-bit codes beside {}", file_name_, weight.name,
+                     inkling::name(weight.dtype), weight.shape.str(), group_scale.name);
+  if (file_.find(module + ".weight_correction") != nullptr)
+    throw ModelError("{}: quantized with ComfyUI asym_w4a8_int8 with zero points ({}.weight_correction): not readable",
+                     file_name_, module);
+  QuantizedWeight q;
+  q.layout = QuantizedWeight::Layout::grouped;
+  q.weight = &weight;
+  q.group_scale = &group_scale;
+  q.shape = Shape{weight.shape[0], weight.shape[1] * 2};
+  q.rotation = kDefaultRotation;
+  const bool number = group_scale.dtype == DType::f8_e4m3 || group_scale.dtype == DType::f32;
+  const int64_t groups = group_scale.shape.rank() == 2 ? group_scale.shape[1] : 0;
+  if (!number || groups == 0 || group_scale.shape[0] != q.shape[0] || q.shape[1] % groups != 0)
+    throw ModelError("{}: {} is {} {}, expected f8_e4m3 or f32 [{}, a part of {}]", file_name_, group_scale.name,
+                     inkling::name(group_scale.dtype), group_scale.shape.str(), q.shape[0], q.shape[1]);
+  q.block = q.shape[1] / groups;
+  q.scale = &need_sized(module + ".weight_s_channel", DType::f32, q.shape[0]);
+  if (file_.find(module + ".weight_codebook") != nullptr)
+    q.code = &need_sized(module + ".weight_codebook", DType::f32, 16);
+  for (const TensorEntry* part : {&group_scale, q.scale, q.code})
+    if (part != nullptr) auxiliary_.insert(part->name);
+  if (!weights_.emplace(weight.name, q).second)
+    throw ModelError("{}: {} has two scales, one of them {}", file_name_, weight.name, group_scale.name);
+}
+
+// {"format": "float8_e4m3fn"}, {"format": "int8_tensorwise", "convrot": true, "convrot_groupsize": 256} or
+// {"format": "asym_w4a8_int8", "group_size": 16, "convrot_groupsize": 256}
 void QuantizedLayouts::read_comfy(const std::string& module, const std::string& text) {
   const std::string where = fmt::format("{}: {}.comfy_quant", file_name_, module);
   const nlohmann::json document = parse_json_object(text, where);
@@ -209,27 +209,34 @@ void QuantizedLayouts::read_comfy(const std::string& module, const std::string& 
   std::string format;
   json.read("format", format);
   const TensorEntry& weight = need(module + ".weight", module + ".comfy_quant");
-  const DType expected = format == "float8_e4m3fn"     ? DType::f8_e4m3
-                         : format == "float8_e5m2"     ? DType::f8_e5m2
-                         : format == "int8_tensorwise" ? DType::i8
-                                                       : DType::f32;
+  const bool grouped = format == "asym_w4a8_int8";
+  const DType expected = format == "float8_e4m3fn"                ? DType::f8_e4m3
+                         : format == "float8_e5m2"                ? DType::f8_e5m2
+                         : format == "int8_tensorwise" || grouped ? DType::i8
+                                                                  : DType::f32;
   if (expected == DType::f32)
     throw ModelError("{}: quantized with ComfyUI format '{}' ({}): not readable yet", file_name_, format, weight.name);
-  if (weight.dtype != expected)
+  if (weight.dtype != expected && !(grouped && weight.dtype == DType::u8))
     throw ModelError("{}: {} has type {}, expected {} for format {}", file_name_, weight.name,
                      inkling::name(weight.dtype), inkling::name(expected), format);
   const auto at = weights_.find(weight.name);
-  if (at == weights_.end()) throw ModelError("{}: {}.weight_scale is missing", file_name_, module);
-  bool rotated = false;
-  json.read("convrot", rotated);
+  if (at == weights_.end() || (at->second.layout == QuantizedWeight::Layout::grouped) != grouped)
+    throw ModelError("{}: {}.{} is missing", file_name_, module, grouped ? "weight_s_rel" : "weight_scale");
+  QuantizedWeight& q = at->second;
+  bool rotated = grouped;
+  if (!grouped) json.read("convrot", rotated);
+  if (grouped) {
+    int64_t group = q.block;
+    json.read("group_size", group, 1, 1 << 16);
+    if (group != q.block)
+      json.fail("group_size", std::to_string(group), fmt::format("{} by the shape of weight_s_rel", q.block));
+  }
+  q.rotation = 0;
   if (!rotated) return;
   int64_t group = kDefaultRotation;
   json.read("convrot_groupsize", group, 4, 1 << 16);
   if (!is_power_of(4, group)) json.fail("convrot_groupsize", std::to_string(group), "a power of 4");
-  if (weight.shape.rank() != 2 || weight.shape[1] % group != 0)
-    throw ModelError("{}: {} has shape {}, expected a multiple of {} columns for convrot", file_name_, weight.name,
-                     weight.shape.str(), group);
-  at->second.rotation = group;
+  q.rotation = group;
 }
 
 void QuantizedLayouts::read_comfy_metadata() {
@@ -261,12 +268,6 @@ const Shape& QuantizedLayouts::shape(const TensorEntry& entry) const {
 
 DType QuantizedLayouts::dtype(const TensorEntry& entry) const {
   return find(entry) == nullptr ? entry.dtype : DType::f32;
-}
-
-Tensor QuantizedLayouts::load(const TensorEntry& entry) const {
-  const QuantizedWeight* q = find(entry);
-  if (q == nullptr) return file_.load(entry);
-  return q->layout == QuantizedWeight::Layout::four_bit ? load_four_bit(file_, *q) : load_scaled(file_, *q);
 }
 
 }  // namespace inkling

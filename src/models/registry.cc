@@ -103,6 +103,13 @@ PipelineKind kind_of(const Checkpoint& dit, const fs::path& file) {
   return name_has(file, "2509") || name_has(file, "2511") ? PipelineKind::edit_plus : PipelineKind::edit;
 }
 
+bool holds_vision(const fs::path& path) {
+  const std::unique_ptr<TensorFile> file = open_tensor_file(path);
+  std::vector<std::string> names;
+  for (const TensorEntry& e : file->entries()) names.push_back(e.name);
+  return static_cast<bool>(find_name_map(Component::vision, names));
+}
+
 ModelFiles find_single_file(const fs::path& path) {
   const std::shared_ptr<const TensorFile> file(open_tensor_file(path));
   std::vector<std::string> names;
@@ -176,7 +183,7 @@ ModelFiles combine(const SeparateFiles& parts) {
     const Part part = part_at(parts.text_encoder);
     files.text_encoder = part.file;
     if (!part.config.empty()) files.text_config = part.config;
-    files.vision = ends_with(part.file, ".gguf") ? fs::path() : part.file;  // GGUF: in a file of its own
+    files.vision = holds_vision(part.file) ? part.file : fs::path();  // llama.cpp keeps it in a file of its own
   }
   if (!parts.mmproj.empty()) files.vision = parts.mmproj;
   if (!parts.vae.empty()) {

@@ -42,19 +42,29 @@ enum class OpKind : uint8_t {
   modulated_norm,
   qkv,
   joint_attention,
+  joint_qkv,
+  joint_finish,
+  upsample_conv2d,
+  conv2d_add,
   channel_norm_silu,
 };
 
 // One call as the backend's workspace depends on it; unused fields stay at their defaults.
 struct OpCall {
   OpKind kind;
-  int64_t rows = 0;                          // rows of the first operand
-  std::array<const Weight*, 3> weights{};    // in the order of the signature
+  int64_t rows = 0;                          // rows of the first operand; joint_*: of the image stream
+  int64_t text_rows = 0;                     // joint_*: of the text stream
+  DType operand = DType::f32;                // type of the first operand; joint_finish: of `attention`
+  std::array<const Weight*, 6> weights{};    // in the order of the signature; joint_*: image, then text
   Activation activation = Activation::silu;  // linear_act
   Shape map{};                               // conv2d: the input, [H, W, Cin]
   ConvSpec conv{};                           // conv2d
-  int64_t heads = 0, head_dim = 0;           // attention, joint_attention
+  int64_t heads = 0, head_dim = 0;           // attention, joint_attention, joint_qkv
+  int64_t kv_heads = 0;                      // attention, qkv
+  bool causal = false;                       // attention
+  DType value_type = DType::f32;             // attention: type of v; q and k are of type `operand`
   int64_t longest = 0;                       // attention: rows of the longest sequence
+  const Segments *segments = nullptr, *text_segments = nullptr;  // attention, joint_attention
 };
 
 class BackendModel {

@@ -144,6 +144,36 @@ void joint_attention(const QKV& text, const Segments& text_segments, const QKV& 
                        text.q.shape().str(), image.q.shape().str(), heads);
 }
 
+void stream_projection(std::string_view op, const StreamProjection& stream, int64_t heads) {
+  const int64_t channels = stream.wk->out_features();
+  checks::table(op, stream.x, stream.scale, *stream.groups);
+  checks::table(op, stream.x, stream.shift, *stream.groups);
+  for (const Weight* w : {stream.wq, stream.wk, stream.wv}) {
+    if (w == nullptr && w == stream.wq) continue;
+    if (linear(op, stream.x, *w).elements() != stream.x.rows() * channels)
+      throw RuntimeError("{}: got weight '{}' {}, expected {} rows", op, w->name, w->shape.str(), channels);
+  }
+  if (heads < 1 || channels % heads != 0)
+    throw RuntimeError("{}: got {} heads, expected a divisor of {} channels", op, heads, channels);
+  for (const Tensor* gamma : {&stream.gamma_q, &stream.gamma_k})
+    if (gamma->defined()) vector_of(op, "gamma", *gamma, channels / heads);
+  for (const Tensor* t : {&stream.rope.cos, &stream.rope.sin})
+    if (t->defined() && (t->rows() != stream.x.rows() || t->channels() != channels / heads / 2))
+      throw RuntimeError("{}: got rope table {}, expected [{}, {}]", op, t->shape().str(), stream.x.rows(),
+                         channels / heads / 2);
+}
+
+void stream_finish(std::string_view op, const StreamFinish& stream) {
+  for (const Tensor* t : {&stream.gate1, &stream.scale2, &stream.shift2, &stream.gate2})
+    checks::table(op, stream.x, *t, *stream.groups);
+  operand(op, "attention's projection", stream.x, linear(op, stream.attention, *stream.out));
+  linear(op, stream.x, *stream.mlp_in);
+  if (stream.mlp_out->in_features() != stream.mlp_in->out_features() ||
+      stream.mlp_out->out_features() != stream.x.channels())
+    throw RuntimeError("{}: got weight '{}' {}, expected [{}, {}]", op, stream.mlp_out->name,
+                       stream.mlp_out->shape.str(), stream.x.channels(), stream.mlp_in->out_features());
+}
+
 Shape concat_rows(const std::vector<Tensor>& parts) {
   if (parts.empty()) throw RuntimeError("concat_rows: got no parts, expected at least one");
   int64_t total = 0;

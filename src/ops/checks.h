@@ -24,6 +24,9 @@ Shape head_norm_rope(const Tensor& x, const Tensor& gamma, const Rope& rope, int
 Shape attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSpec& spec);
 void joint_attention(const QKV& text, const Segments& text_segments, const QKV& image, const Segments& image_segments,
                      int64_t heads);
+// One stream of joint_qkv and of joint_finish (which is not absent).
+void stream_projection(std::string_view op, const StreamProjection& stream, int64_t heads);
+void stream_finish(std::string_view op, const StreamFinish& stream);
 Shape concat_rows(const std::vector<Tensor>& parts);
 Shape slice_channels(const Tensor& x, int64_t begin, int64_t end);
 Shape gather_rows(const Tensor& x, const Tensor& index);

@@ -62,12 +62,34 @@ struct QKV {
   Tensor q, k, v;  // [rows, heads * head_dim]
 };
 
+// What one stream (text or image) of a two-stream block brings to joint attention. x is normalized and modulated,
+// then projected. Without wq nothing reads the stream's queries, and its keys stand in for them.
+struct StreamProjection {
+  Tensor x;             // [M, D]; undefined: the stream is absent
+  Tensor scale, shift;  // [G, D]
+  const RowGroups* groups = nullptr;
+  const Weight *wq = nullptr, *wk = nullptr, *wv = nullptr;  // [D, D]
+  Tensor gamma_q, gamma_k;                                   // [head_dim]
+  Rope rope;
+};
+
+// What one stream does with the result of attention: project, gate, add; then its gated MLP.
+struct StreamFinish {
+  Tensor x, attention;                  // [M, D]; x undefined: the stream is absent
+  Tensor gate1, scale2, shift2, gate2;  // [G, D]
+  const RowGroups* groups = nullptr;
+  const Weight *out = nullptr, *mlp_in = nullptr, *mlp_out = nullptr;  // [D, D], [F, D], [D, F]
+  Activation activation = Activation::gelu_tanh;
+};
+
 // 2-D convolution: kernel and channels come from the weight. Padding is zeros, per side.
 struct ConvSpec {
   int64_t stride = 1;
   int64_t pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;
   static ConvSpec same3x3() { return {1, 1, 1, 1, 1}; }
 };
+
+class WeightMover;
 
 class Ops {
  public:
@@ -80,6 +102,8 @@ class Ops {
   virtual Tensor download(const Tensor& tensor) = 0;  // -> f32 host tensor
   virtual MemoryStats memory() const = 0;
   virtual void reset_peak() = 0;
+  // Null where weights live in host memory anyway.
+  virtual WeightMover* weight_mover() { return nullptr; }
 
   // --- primitives ---------------------------------------------------------------------------------------
   // y = x W^T + b.  x [M, in], W [out, in] -> [M, out].
@@ -134,6 +158,16 @@ class Ops {
   // Attention over the joint sequence [text_i, image_i] of each sample i; returns {text, image} rows.
   virtual std::pair<Tensor, Tensor> joint_attention(const QKV& text, const Segments& text_segments, const QKV& image,
                                                     const Segments& image_segments, int64_t heads, float scale);
+  // Of both streams: modulated_norm, then qkv. Returns {text, image}.
+  virtual std::pair<QKV, QKV> joint_qkv(const StreamProjection& text, const StreamProjection& image, float eps,
+                                        int64_t heads);
+  // Of both streams: a = x + gate1 * out(attention); a + gate2 * mlp_out(f(mlp_in(modulated_norm(a)))). Returns
+  // {text, image}, an absent one undefined.
+  virtual std::pair<Tensor, Tensor> joint_finish(StreamFinish text, StreamFinish image, float eps);
+  // conv2d of upsample2x(x).
+  virtual Tensor upsample_conv2d(const Tensor& x, const Weight& w, const ConvSpec& spec);
+  // conv2d(x) + residual.
+  virtual Tensor conv2d_add(const Tensor& x, const Weight& w, const ConvSpec& spec, const Tensor& residual);
   // silu(channel_norm(x)).
   virtual Tensor channel_norm_silu(const Tensor& x, const Tensor& gamma);
 

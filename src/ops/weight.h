@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "tensor/low_bit.h"
 #include "tensor/tensor.h"
 
 namespace inkling {
@@ -16,16 +17,6 @@ class PreparedWeight {
   virtual int64_t bytes() const = 0;  // device memory it holds
 };
 
-// A matrix stored as integers with scales beside them (formats/int_quant.h, bitsandbytes' NF4). `value` holds the
-// codes.
-enum class LowBit : uint8_t { none, w8a8, w4a8, nf4 };
-struct LowBitParts {
-  LowBit kind = LowBit::none;
-  int64_t rotation = 0;  // columns of the Hadamard block that `value` is rotated by; 0: not rotated
-  Tensor scale;          // w8a8, w4a8: f32 [out]; nf4: f32 [elements / 64], of each block along the flat matrix
-  Tensor group_scale;    // w4a8: u8 [out, in / 64]
-};
-
 struct Weight {
   std::string name;  // full path in the checkpoint without ".weight", for error messages and plans
   Shape shape;       // logical shape: [out, in] for linear, [out, in, kh, kw] for conv2d, [rows, dim] for embedding
@@ -35,8 +26,9 @@ struct Weight {
   Tensor value;            // stored form on the host (may point into a mapped file); undefined until loaded, and
                            // released by prepare() where the prepared form replaces it
   Tensor bias;             // f32 [out]; undefined without bias
-  LowBitParts low_bit;     // kind none: `value` is the matrix itself, of type `stored`
-  bool sensitive = false;  // small and hurt by rounding (embedders, modulation, output): never computed in low bits
+  LowBitParts low_bit;     // kind none: `value` is the matrix itself, of type `stored`; else its codes are
+  bool doubled_input = false;  // convolution: always of a map that is doubled first (upsample_conv2d)
+  bool sensitive = false;      // small and hurt by rounding (embedders, modulation, output): never computed in low bits
   std::shared_ptr<const PreparedWeight> prepared;
 
   int64_t out_features() const { return shape[0]; }

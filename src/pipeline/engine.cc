@@ -5,12 +5,12 @@
 #include <cstdlib>
 #include <fstream>
 
-#include "backends/cpu/cpu_ops.h"
 #include "base/error.h"
-#include "models/loader.h"
+#include "memory/ladder.h"
 #include "models/registry.h"
 #include "pipeline/conditioning.h"
 #include "pipeline/job.h"
+#include "pipeline/loaded_parts.h"
 #include "pipeline/options.h"
 #include "pipeline/picture.h"
 #include "pipeline/plan.h"
@@ -23,98 +23,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Networks that are read from files when a run first needs them.
-class LoadedParts : public OwnedParts {
- public:
-  LoadedParts(const ModelFiles& files, const EngineOptions& options, Ops& ops)
-      : files_(files), options_(options), ops_(ops) {}
-
-  TextEncoder& text_encoder() override {
-    return ready(text_encoder_, files_.text_encoder, Component::text_encoder,
-                 [&](const Checkpoint& c) { return text_config(files_, c); });
-  }
-  VisionTower& vision() override {
-    return ready(vision_, files_.vision, Component::vision,
-                 [&](const Checkpoint& c) { return vision_config(files_, c); });
-  }
-  DitModulation& modulation() override {
-    return ready(modulation_, files_.dit, Component::dit, [&](const Checkpoint& c) { return dit_config(files_, c); });
-  }
-  Dit& dit() override {
-    return ready(dit_, files_.dit, Component::dit, [&](const Checkpoint& c) { return dit_config(files_, c); });
-  }
-  VaeEncoder& vae_encoder() override {
-    return ready(vae_encoder_, files_.vae, Component::vae, [&](const Checkpoint& c) { return vae_config(files_, c); });
-  }
-  VaeDecoder& vae_decoder() override {
-    return ready(vae_decoder_, files_.vae, Component::vae, [&](const Checkpoint& c) { return vae_config(files_, c); });
-  }
-
-  void done(Part part) override {
-    if (!options_.keep_loaded) OwnedParts::done(part);
-  }
-
-  void set_progress(const Callbacks* callbacks) { callbacks_ = callbacks; }
-  double load_seconds() const { return load_seconds_; }
-  // What loading had to say since the last call.
-  std::vector<std::string> take_notes() { return std::exchange(notes_, {}); }
-
- private:
-  template <typename M, typename ConfigOf>
-  M& ready(std::unique_ptr<M>& slot, const fs::path& file, Component component, const ConfigOf& config_of) {
-    if (slot) return *slot;
-    const auto start = Clock::now();
-    const Checkpoint checkpoint = Checkpoint::open(file, component);
-    auto module = std::make_unique<M>(config_of(checkpoint));
-    LoadOptions load;
-    LoraSet loras =
-        component == Component::dit ? read_loras(config_of(checkpoint)) : LoraSet(std::vector<LinearSite>{});
-    if (!loras.empty()) load.loras = &loras;
-    load.progress = [&](int64_t, int64_t) {
-      if (callbacks_ != nullptr && callbacks_->cancel != nullptr) callbacks_->cancel->throw_if_cancelled();
-    };
-    load_parameters(*module, checkpoint, ops_, load);
-    note_unused(*module, checkpoint);
-    slot = std::move(module);
-    load_seconds_ += std::chrono::duration<double>(Clock::now() - start).count();
-    return *slot;
-  }
-
-  // Tensors that no network of the file has a place for: a hint that the file is another model's.
-  void note_unused(const Module& module, const Checkpoint& checkpoint) {
-    std::vector<std::string> extra;
-    if (checkpoint.component() == Component::dit && dynamic_cast<const Dit*>(&module) != nullptr) {
-      const DitModulation modulation(static_cast<const Dit&>(module).config());
-      const Module* const trees[] = {&module, &modulation};
-      extra = unexpected_tensors(checkpoint, trees);
-    } else if (checkpoint.component() == Component::text_encoder || checkpoint.component() == Component::vision) {
-      const Module* const trees[] = {&module};
-      extra = unexpected_tensors(checkpoint, trees);
-    }
-    if (!extra.empty())
-      notes_.push_back(
-          fmt::format("{}: {} tensors are not used, the first is {}", checkpoint.file(), extra.size(), extra[0]));
-  }
-
-  template <typename Config>
-  LoraSet read_loras(const Config& config) const {
-    if constexpr (std::is_same_v<Config, DitConfig>) {
-      LoraSet set(config);
-      for (const LoraFile& l : options_.loras)
-        set.add(l.path, l.scale, options_.lora_alpha_as_diffusers ? LoraAlpha::diffusers : LoraAlpha::always);
-      return set;
-    } else {
-      return LoraSet(std::vector<LinearSite>{});
-    }
-  }
-
-  const ModelFiles& files_;
-  const EngineOptions& options_;
-  Ops& ops_;
-  const Callbacks* callbacks_ = nullptr;
-  std::vector<std::string> notes_;
-  double load_seconds_ = 0;
-};
+// Left free of what a placement may use: the arena's blocks do not always close ranks.
+constexpr int64_t kFragmentationReserve = int64_t{64} << 20;
 
 ModelFiles find_files(const EngineOptions& o) {
   ModelFiles files = combine(separate_files(o));
@@ -140,11 +50,7 @@ FlowMatchConfig read_schedule(const fs::path& file) {
 
 struct Engine::Impl {
   explicit Impl(const EngineOptions& o)
-      : options(o),
-        files(find_files(options)),
-        tokenizer(Tokenizer::load(files.tokenizer)),
-        ops(cpu_options(o.precision)),
-        parts(files, options, ops) {
+      : options(o), files(find_files(options)), tokenizer(Tokenizer::load(files.tokenizer)) {
     traits.kind = files.kind;
     traits.defaults = files.defaults;
     traits.processor = processor_config(files);
@@ -153,13 +59,28 @@ struct Engine::Impl {
     if (!fs::is_directory(files.source)) name = files.source.filename().string();
     for (const LoraFile& l : options.loras)
       traits.distilled_steps = std::max(traits.distilled_steps, lightning_steps(l.path));
+    open(options.device, options.precision);
   }
+
+  void open(const DeviceChoice& device, PrecisionChoice precision) {
+    parts.reset();
+    backend.reset();
+    backend = open_backend(device, precision);
+    backend->ops().set_trace(trace);
+    parts = std::make_unique<LoadedParts>(files, options, *backend);
+  }
+
+  // Who lives where, for this job; null on the CPU, where everything is in host memory anyway.
+  std::optional<Placement> placement(Job& job, Rung& rung, std::vector<std::string>& notes);
 
   const EngineOptions options;
   const ModelFiles files;
   Tokenizer tokenizer;
-  CpuOps ops;
-  LoadedParts parts;
+  TraceFn trace;
+  std::unique_ptr<Backend> backend;
+  std::unique_ptr<LoadedParts> parts;
+  PlanCache plans;
+  bool precision_chosen = false;
   ModelTraits traits;
   std::string name;
 };
@@ -169,11 +90,44 @@ Engine::~Engine() = default;
 
 const std::string& Engine::model_name() const { return impl_->name; }
 
-void Engine::set_trace(TraceFn trace) { impl_->ops.set_trace(std::move(trace)); }
+void Engine::set_trace(TraceFn trace) {
+  impl_->trace = std::move(trace);
+  impl_->backend->ops().set_trace(impl_->trace);
+}
+
+std::optional<Placement> Engine::Impl::placement(Job& job, Rung& rung, std::vector<std::string>& notes) {
+  if (!backend->on_gpu()) return std::nullopt;
+  const auto budget =
+      static_cast<int64_t>(static_cast<double>(backend->budget() - kFragmentationReserve) * rung.residency);
+  const auto placed = [&] { return place(plans.plan(options, job, *backend), budget); };
+  if (rung.tile_vae && !job.tiling) job.tiling = Tiling{};
+  if (options.precision == PrecisionChoice::automatic && !precision_chosen) {
+    // The most exact arithmetic whose denoising needs no streaming; else the smallest.
+    for (const PrecisionChoice p : {PrecisionChoice::stored, PrecisionChoice::w8a8, PrecisionChoice::w4a8}) {
+      if (p == PrecisionChoice::stored && rung.smaller_precision) continue;
+      backend->set_precision(p);
+      const RunPlan plan = plans.plan(options, job, *backend);
+      if (denoises_resident(plan, place(plan, budget))) break;
+    }
+    backend->ops().set_trace(trace);
+    parts = std::make_unique<LoadedParts>(files, options, *backend);
+    precision_chosen = true;
+  }
+  Placement p = placed();
+  if (!p.fits && !job.tiling) {
+    job.tiling = Tiling{};
+    p = placed();
+    if (p.fits) notes.push_back("the VAE runs in tiles: the whole picture would not fit into the GPU memory");
+  }
+  if (!p.fits)
+    throw MemoryError("the run does not fit into the GPU memory given; the smallest --max-vram that works is {} MiB",
+                      (p.smallest_budget + kFragmentationReserve + backend->device_overhead()) / (1 << 20) + 1);
+  return p;
+}
 
 Result Engine::run(const Request& request, const Callbacks& callbacks) {
   Impl& e = *impl_;
-  const PreparedRequest prepared = prepare_request(request, e.traits, e.tokenizer);
+  PreparedRequest prepared = prepare_request(request, e.traits, e.tokenizer);
   Result result;
   result.prompt = prepared.prompt;
   result.seeds = prepared.seeds;
@@ -181,39 +135,56 @@ Result Engine::run(const Request& request, const Callbacks& callbacks) {
   result.steps = prepared.job.schedule.steps();
   result.cfg_scale = prepared.job.cfg_scale;
 
+  MemoryLadder ladder(e.options.device.kind == DeviceChoice::Kind::automatic,
+                      e.options.precision == PrecisionChoice::automatic);
+  std::vector<Tensor> pictures;
   std::string current;
   auto begun = Clock::now();
   const auto close_phase = [&] {
     if (!current.empty()) result.seconds[current] += std::chrono::duration<double>(Clock::now() - begun).count();
     begun = Clock::now();
   };
-  e.ops.reset_peak();
-  e.parts.set_progress(&callbacks);
-  const double loaded_before = e.parts.load_seconds();
-  const auto pictures = run_job(e.ops, e.parts, prepared.job, callbacks, [&](const char* phase) {
-    close_phase();
-    current = phase;
-  });
-  close_phase();
-  e.parts.set_progress(nullptr);
-  result.seconds["load"] = e.parts.load_seconds() - loaded_before;  // part of the phases
-  result.activation_peak_bytes = e.ops.memory().peak;
-  for (std::string& note : e.parts.take_notes()) result.notes.push_back(std::move(note));
+  for (Rung rung; pictures.empty();) {
+    try {
+      if (rung.cpu) e.open({}, PrecisionChoice::automatic);
+      Job job = prepared.job;
+      const auto placement = e.placement(job, rung, result.notes);
+      e.parts->begin_run(&callbacks, placement, placement ? &e.plans.plan(e.options, job, *e.backend) : nullptr);
+      const double loaded_before = e.parts->load_seconds();
+      result.seconds.clear();
+      current.clear();
+      e.backend->ops().reset_peak();
+      pictures = run_job(e.backend->ops(), *e.parts, job, callbacks, [&](const char* phase) {
+        close_phase();
+        current = phase;
+      });
+      close_phase();
+      result.seconds["load"] = e.parts->load_seconds() - loaded_before;  // part of the phases
+    } catch (const MemoryError& error) {
+      // A run on the CPU that is out of memory has nowhere to go.
+      if (!e.backend->on_gpu()) throw;
+      e.parts->drop_all();
+      const auto next = ladder.next(rung);
+      if (!next) throw;
+      rung = *next;
+      if (rung.smaller_precision) e.precision_chosen = false;
+      result.notes.push_back(fmt::format("{}; trying again: {}", error.what(), rung.text));
+    }
+  }
+  e.parts->end_run();
+  result.activation_peak_bytes = e.backend->ops().memory().peak;
+  result.device = e.backend->name();
+  result.precision = name(e.backend->precision());
+  result.device_bytes = e.backend->device_bytes();
+  for (std::string& note : e.parts->take_notes()) result.notes.push_back(std::move(note));
   for (const Tensor& p : pictures) result.images.push_back(finish_picture(request, prepared, to_image(p)));
   result.width = result.images.front().width;
   result.height = result.images.front().height;
   return result;
 }
 
-// bf16 halves memory and is faster where the CPU has it; a machine without gets the exact path.
-CpuOptions cpu_options(PrecisionChoice choice) {
-  const bool native = __builtin_cpu_supports("avx512bf16") != 0;
-  const bool bf16 = choice == PrecisionChoice::bf16 || (choice == PrecisionChoice::automatic && native);
-  return {bf16 ? Precision::bf16 : Precision::f32};
-}
-
 RunPlan Engine::plan(const Request& request) const {
-  return plan_job(impl_->options, prepare_request(request, impl_->traits, impl_->tokenizer).job);
+  return plan_job(impl_->options, prepare_request(request, impl_->traits, impl_->tokenizer).job, *impl_->backend);
 }
 
 SeparateFiles separate_files(const EngineOptions& o) {
@@ -247,10 +218,12 @@ EngineOptions make_engine_options(const OptionValues& o) {
     if (!fs::exists(lora.path)) throw ModelError("{}: no such LoRA file", lora.path.string());
     e.loras.push_back(lora);
   }
+  e.device = parse_device(o.text("device"));
+  if (o.given("max-vram")) e.device.max_vram = parse_bytes(o.text("max-vram"));
   const std::string precision = o.text("precision");
-  e.precision = precision == "f32"    ? PrecisionChoice::f32
-                : precision == "bf16" ? PrecisionChoice::bf16
-                                      : PrecisionChoice::automatic;
+  for (const PrecisionChoice p : {PrecisionChoice::f32, PrecisionChoice::bf16, PrecisionChoice::fp8,
+                                  PrecisionChoice::w8a8, PrecisionChoice::w4a8, PrecisionChoice::stored})
+    if (precision == name(p)) e.precision = p;
   return e;
 }
 

@@ -5,7 +5,7 @@
 //   pictures -> VAE latents ─────────┘
 //
 // Text encoder, DiT and VAE take turns: each is loaded when its phase begins and, unless keep_loaded is set,
-// released when it ends.
+// released when it ends. On a GPU each has the whole budget for its phase; what does not fit is streamed.
 #pragma once
 
 #include <filesystem>
@@ -13,13 +13,11 @@
 #include <string>
 #include <vector>
 
+#include "pipeline/backend.h"
 #include "pipeline/request.h"
 
 namespace inkling {
 
-enum class PrecisionChoice { automatic, f32, bf16 };
-
-struct CpuOptions;
 struct SeparateFiles;
 struct RunPlan;
 
@@ -32,6 +30,7 @@ struct EngineOptions {
   std::filesystem::path model;  // folder, single file or GGUF; empty: the model that ships
   std::filesystem::path dit, text_encoder, mmproj, vae, tokenizer;  // each replaces that part of `model`
   std::vector<LoraFile> loras;
+  DeviceChoice device;
   PrecisionChoice precision = PrecisionChoice::automatic;
   bool keep_loaded = false;              // keep every component in memory between requests
   bool lora_alpha_as_diffusers = false;  // factor 1 for lora_A/lora_B keys even where alpha is stored
@@ -62,8 +61,6 @@ class Engine {
 // The files that the options name; the base is the model that ships where none is given. Throws ModelError.
 SeparateFiles separate_files(const EngineOptions& options);
 EngineOptions make_engine_options(const OptionValues& options);
-// How the CPU backend computes for this choice on this machine.
-CpuOptions cpu_options(PrecisionChoice choice);
 // Folder of the model that ships: INKLING_MODELS, beside the program, or where it was installed.
 std::filesystem::path shipped_model();
 

@@ -12,6 +12,9 @@ namespace {
 
 using Part = Parts::Part;
 
+// Steps whose modulation stays on the device for the whole run.
+constexpr int kStepsOnDevice = 8;
+
 // One run: its parts, what the phases hand on, and where it reports.
 class Run {
  public:
@@ -71,17 +74,18 @@ class Run {
   }
 
   void encode_prompts() {
-    begin("encode prompt");
     const int total = 1 + static_cast<int>(job_.vision.size()) + (job_.negative ? 1 : 0);
     int step = 0;
-    report("encode prompt", step, total);
     std::vector<Tensor> features;
+    if (!job_.vision.empty()) begin("see pictures");
     for (const VisionInput& v : job_.vision) {
       features.push_back(parts_.vision().forward(ops_, v, static_cast<int64_t>(features.size())));
       report("encode prompt", ++step, total);
       check_cancelled();
     }
     if (!features.empty()) parts_.done(Part::vision);
+    begin("encode prompt");
+    report("encode prompt", step, total);
     TextEncoder& encoder = parts_.text_encoder();
     prompts_.push_back(encode_prompt(encoder, job_.positive, features, true));
     ops_.trace("prompt_embeds", prompts_.back());
@@ -119,8 +123,21 @@ class Run {
     begin("modulation");
     std::vector<float> timesteps;
     for (int k = 0; k < job_.schedule.steps(); ++k) timesteps.push_back(job_.schedule.timestep(k));
-    steps_ = parts_.modulation().forward(ops_, timesteps);
+    if (const auto* known = parts_.known_modulation(timesteps)) {
+      steps_ = *known;
+      return;
+    }
+    // 8.8 MB a step for the 20 B model: a long schedule waits in host memory.
+    TensorMove place;
+    if (job_.schedule.steps() > kStepsOnDevice) place = [this](const Tensor& t) { return ops_.download(t); };
+    steps_ = parts_.modulation().forward(ops_, timesteps, place);
     parts_.done(Part::modulation);
+    parts_.keep_modulation(timesteps, steps_);
+  }
+
+  StepModulation step(int k) {
+    if (job_.schedule.steps() <= kStepsOnDevice) return steps_[k];
+    return steps_[k].transferred([this](const Tensor& t) { return ops_.upload(t); });
   }
 
   DitContext context(const Tensor& prompt) {
@@ -143,7 +160,8 @@ class Run {
     ops_.trace("noise", x);
     report("denoise", index * steps, total);
     for (int k = 0; k < steps; ++k) {
-      const auto forward = [&](const DitContext& c) { return dit.forward(ops_, c, x, steps_[k]); };
+      const StepModulation modulation = step(k);
+      const auto forward = [&](const DitContext& c) { return dit.forward(ops_, c, x, modulation); };
       // Module traces are those of the first positive pass.
       Tensor v = k == 0 ? forward(positive) : untraced([&] { return forward(positive); });
       if (negative) v = ops_.guide(v, untraced([&] { return forward(*negative); }), job_.cfg_scale);

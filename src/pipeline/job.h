@@ -41,6 +41,9 @@ class Parts {
   virtual VaeEncoder& vae_encoder() = 0;
   virtual VaeDecoder& vae_decoder() = 0;
   virtual void done(Part part) = 0;
+  // The modulation of a schedule that an earlier run left here, or null; and where a run leaves it.
+  virtual const std::vector<StepModulation>* known_modulation(const std::vector<float>&) { return nullptr; }
+  virtual void keep_modulation(const std::vector<float>&, const std::vector<StepModulation>&) {}
 };
 
 // Parts that own their networks and drop them when they are done.

@@ -54,8 +54,13 @@ constexpr auto kOptions = std::to_array<Option>({
     {"tokenizer", "", Kind::text, kDraw | kPlan, "", -kNone, kNone, "", false,
      "folder with the tokenizer in place of the model's"},
     {"lora", "", Kind::text, kDraw, "", -kNone, kNone, "", true, "LoRA file, optionally PATH:scale"},
-    {"precision", "", Kind::choice, kDraw | kPlan, "auto", -kNone, kNone, "auto|f32|bf16", false,
-     "arithmetic of matrix products; auto: bf16 where the weights and the CPU have it"},
+    {"device", "", Kind::text, kDraw | kPlan, "auto", -kNone, kNone, "", false,
+     "where to compute: auto (a GPU where the run fits, else the CPU), cpu, cuda or cuda:N"},
+    {"max-vram", "", Kind::text, kDraw | kPlan, "", -kNone, kNone, "", false,
+     "GPU memory that the program may take in all, e.g. 6GiB; what does not fit is streamed from host memory"},
+    {"precision", "", Kind::choice, kDraw | kPlan, "auto", -kNone, kNone, "auto|f32|bf16|fp8|w8a8|w4a8|stored", false,
+     "arithmetic of large matrix products: f32 (CPU), bf16, fp8 (Hopper GPUs), w8a8 (int8), w4a8 (4-bit weights), "
+     "stored (low-bit weights as in the file); auto: the most exact that fits"},
     {"vae-tiling", "", Kind::flag, kDraw | kPlan, "", -kNone, kNone, "", false,
      "decode and encode in overlapping tiles: less memory, slightly different pixels"},
     {"threads", "t", Kind::integer, kDraw, "0", 0, 1024, "", false, "threads; 0 uses every core"},
@@ -65,12 +70,13 @@ constexpr auto kOptions = std::to_array<Option>({
      "print the result as JSON on standard output"},
     {"references", "", Kind::integer, kPlan, "0", 0, 3, "", false, "reference pictures to plan for (an edit)"},
     {"prompt-tokens", "", Kind::integer, kPlan, "64", 1, 1024, "", false, "prompt length to plan for"},
-    {"max-vram", "", Kind::text, kPlan, "", -kNone, kNone, "", false, "memory budget, e.g. 6GiB"},
     {"preset", "", Kind::choice, kSynth, "tiny", -kNone, kNone, "qwen-image|qwen-image-edit-2509|qwen-image-13b|tiny",
      false, "architecture to write"},
     {"dtype", "", Kind::choice, kSynth, "bf16", -kNone, kNone, "bf16|q8_0|q4_0", false, "element type of the matrices"},
-    {"to", "", Kind::choice, kQuantize, "q8_0", -kNone, kNone, "q8_0|q4_0|bf16|f16|fp8", false,
-     "type of the large matrices: q8_0 and q4_0 are written as GGUF, the others as safetensors"},
+    {"to", "", Kind::choice, kQuantize, "q8_0", -kNone, kNone, 
+     "q8_0|q6_k|q5_k|q4_k|q4_0|w8a8|w4a8|nf4|fp8|bf16|f16", false,
+     "type of the large matrices: those with q are written as GGUF, the others as safetensors (w8a8 and w4a8 as "
+     "ComfyUI, nf4 as bitsandbytes)"},
 });
 
 std::string mapped(std::string_view name, char dash, bool upper) {

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <map>
 
-#include "backends/cpu/cpu_ops.h"
 #include "backends/plan/plan_ops.h"
 #include "base/error.h"
 #include "diffusion/latents.h"
 #include "models/loader.h"
 #include "models/registry.h"
+#include "pipeline/backend.h"
 #include "pipeline/geometry.h"
 #include "pipeline/job.h"
 #include "pipeline/presets.h"
@@ -23,6 +23,7 @@ struct ModelSizes {
   std::optional<ModelFiles> files;  // absent for a preset
   ModelDefaults defaults;
   std::string name;
+  std::optional<LoraSet> loras;  // they decide the types of the weights that they change
 };
 
 ModelSizes sizes_of(const EngineOptions& o) {
@@ -41,20 +42,25 @@ ModelSizes sizes_of(const EngineOptions& o) {
   if (!m.files->vision.empty())
     m.config.vision = vision_config(*m.files, Checkpoint::open(m.files->vision, Component::vision));
   m.config.vae = vae_config(*m.files, Checkpoint::open(m.files->vae, Component::vae));
+  if (!o.loras.empty()) m.loras.emplace(m.config.dit);
+  for (const LoraFile& l : o.loras) m.loras->add(l.path, l.scale);
   return m;
 }
 
-int64_t stored_bytes(const Parameter& p) {
+// Where the network runs: on a GPU weights lie in its memory as prepared, on the CPU as stored.
+int64_t weight_bytes(const Parameter& p, const Backend& backend) {
   if (p.weight == nullptr) return p.shape.elements() * 4;
+  if (backend.on_gpu() && p.kind != Parameter::Kind::embedding) return backend.model().prepared_bytes(*p.weight);
   const int64_t bias = p.weight->has_bias ? p.shape[0] * 4 : 0;
   const int64_t rows = p.shape.elements() / p.shape[-1];
-  return bias + rows * row_bytes(p.weight->stored, p.shape[-1]);
+  return bias + matrix_bytes(Shape{rows, p.shape[-1]}, p.weight->stored, p.weight->low_bit.kind);
 }
 
 // Networks of shapes. Each is declared when a phase first asks for it, as the engine would load it.
 class PlannedParts : public OwnedParts {
  public:
-  PlannedParts(const ModelSizes& sizes, Ops& ops) : sizes_(sizes), ops_(ops) {}
+  PlannedParts(const ModelSizes& sizes, const Backend& backend, Ops& ops)
+      : sizes_(sizes), backend_(backend), ops_(ops) {}
 
   TextEncoder& text_encoder() override { return ready(text_encoder_, sizes_.config.text, Component::text_encoder); }
   VisionTower& vision() override { return ready(vision_, sizes_.config.vision, Component::vision); }
@@ -80,7 +86,8 @@ class PlannedParts : public OwnedParts {
     const int64_t before = ops_.memory().current;
     if (sizes_.files) {
       const Checkpoint checkpoint = Checkpoint::open(file_of(component), component);
-      declare_parameters(*slot, ops_, &checkpoint);
+      const bool patched = component == Component::dit && sizes_.loras;
+      declare_parameters(*slot, ops_, &checkpoint, DType::bf16, patched ? &*sizes_.loras : nullptr);
     } else {
       declare_parameters(*slot, ops_, nullptr);
     }
@@ -99,23 +106,25 @@ class PlannedParts : public OwnedParts {
     return sizes_.files->vae;
   }
 
-  // Weights by block: "transformer_blocks.7.attn.to_q.weight" belongs to the block "transformer_blocks.7".
-  void count(const Module& module) {
+  void count(Module& module) {
     PhaseNeed& need = needs_[phase_];
-    std::map<std::string, int64_t> blocks;
-    module.for_each_parameter([&](const Parameter& p) {
-      const int64_t bytes = stored_bytes(p);
+    const auto add = [&](const Parameter& p) {
+      const int64_t bytes = weight_bytes(p, backend_);
       parameters_ += p.shape.elements() + (p.weight != nullptr && p.weight->has_bias ? p.shape[0] : 0);
       need.weight_bytes += bytes;
       if (p.kind == Parameter::Kind::embedding) need.host_bytes += bytes;
-      for (const char* list : {"transformer_blocks.", "layers.", "blocks."})
-        if (p.name.starts_with(list))
-          blocks[p.name.substr(0, p.name.find('.', std::char_traits<char>::length(list)))] += bytes;
+      return bytes;
+    };
+    module.for_each_outer_parameter([&](const Parameter& p) { add(p); });
+    module.for_each_block([&](Module& block) {
+      int64_t bytes = 0;
+      block.for_each_parameter([&](const Parameter& p) { bytes += add(p); });
+      need.blocks.push_back(bytes);
     });
-    for (const auto& [name, bytes] : blocks) need.blocks.push_back(bytes);
   }
 
   const ModelSizes& sizes_;
+  const Backend& backend_;
   Ops& ops_;
   std::string phase_;
   std::map<std::string, PhaseNeed> needs_;
@@ -123,10 +132,9 @@ class PlannedParts : public OwnedParts {
   int64_t parameters_ = 0;
 };
 
-RunPlan plan(const ModelSizes& sizes, const Job& job, PrecisionChoice precision) {
-  CpuModel backend(cpu_options(precision));
-  PlanOps ops(backend);
-  PlannedParts parts(sizes, ops);
+RunPlan plan(const ModelSizes& sizes, const Job& job, const Backend& backend) {
+  PlanOps ops(backend.model(), backend.plan_memory());
+  PlannedParts parts(sizes, backend, ops);
   run_job(ops, parts, job, {}, [&](const char* phase) {
     ops.begin_phase(phase);
     parts.set_phase(phase);
@@ -199,9 +207,36 @@ RunPlan plan_run(const PlanRequest& request) {
   const PictureSize seen = smart_resize(size_of_area(kVisionArea, 1.0),
                                         {28, sizes.config.processor.min_pixels, sizes.config.processor.max_pixels});
   r.vision_tokens = seen.pixels() / (28 * 28);
-  return plan(sizes, planned_job(r, sizes), r.model.precision);
+  return plan(sizes, planned_job(r, sizes), *planning_backend(r.model.device, r.model.precision));
 }
 
-RunPlan plan_job(const EngineOptions& model, const Job& job) { return plan(sizes_of(model), job, model.precision); }
+RunPlan plan_job(const EngineOptions& model, const Job& job, const Backend& backend) {
+  return plan(sizes_of(model), job, backend);
+}
+
+Placement place(const RunPlan& plan, int64_t budget_bytes) {
+  std::vector<PhaseNeed> needs;
+  for (const PhasePlan& p : plan.phases) needs.push_back(p.need);
+  return place(needs, budget_bytes);
+}
+
+bool denoises_resident(const RunPlan& plan, const Placement& placement) {
+  for (size_t i = 0; i < plan.phases.size(); ++i)
+    if (plan.phases[i].name == "denoise") return placement.phases[i].fits && placement.phases[i].streamed_blocks == 0;
+  return true;
+}
+
+const RunPlan& PlanCache::plan(const EngineOptions& model, const Job& job, const Backend& backend) {
+  std::string key = fmt::format("{} {}x{} {} steps, {} {}", name(backend.precision()), job.width, job.height,
+                                job.schedule.steps(), job.positive.ids.size(), job.noise.size());
+  if (job.negative) key += fmt::format(" -{}", job.negative->ids.size());
+  if (job.tiling) key += fmt::format(" tile {}/{}", job.tiling->tile, job.tiling->stride);
+  for (const VisionInput& v : job.vision) key += fmt::format(" {}x{}", v.height, v.width);
+  for (const Tensor& r : job.references) key += fmt::format(" {}", r.shape().str());
+  const auto known = plans_.find(key);
+  if (known != plans_.end()) return known->second;
+  if (plans_.size() >= 64) plans_.clear();
+  return plans_[key] = plan_job(model, job, backend);
+}
 
 }  // namespace inkling

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -27,8 +28,8 @@ struct PlanRequest {
 
 struct PhasePlan {
   std::string name;
-  PhaseNeed need;          // weights counted as stored
-  int64_t peak_bytes = 0;  // of the CPU backend's memory: converted weights and activations
+  PhaseNeed need;          // weights counted as the device holds them (CPU: as stored)
+  int64_t peak_bytes = 0;  // of the backend's memory: converted weights and activations
   double flops = 0;
 };
 
@@ -42,7 +43,21 @@ struct RunPlan {
 };
 
 RunPlan plan_run(const PlanRequest& request);
-// The plan of a prepared job (job.h): Engine::plan.
-RunPlan plan_job(const EngineOptions& model, const Job& job);
+// The plan of a prepared job (job.h) on this backend: Engine::plan.
+RunPlan plan_job(const EngineOptions& model, const Job& job, const Backend& backend);
+// Of each phase, who lives where in a budget.
+Placement place(const RunPlan& plan, int64_t budget_bytes);
+
+// Whether every block of the transformer stays on the device.
+bool denoises_resident(const RunPlan& plan, const Placement& placement);
+
+// Plans by what they depend on, so that a request like an earlier one costs no planning.
+class PlanCache {
+ public:
+  const RunPlan& plan(const EngineOptions& model, const Job& job, const Backend& backend);
+
+ private:
+  std::map<std::string, RunPlan> plans_;
+};
 
 }  // namespace inkling

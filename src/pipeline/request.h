@@ -56,6 +56,8 @@ struct Result {
   std::string prompt;                     // as encoded, style included
   std::map<std::string, double> seconds;  // by phase
   int64_t activation_peak_bytes = 0;
+  int64_t device_bytes = 0;  // GPU memory taken at most, CUDA's own share included; 0 on the CPU
+  std::string device, precision;
   std::vector<std::string> notes;  // what was done differently from what was asked, and why
 };
 

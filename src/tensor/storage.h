@@ -33,6 +33,8 @@ class Allocator {
  public:
   virtual ~Allocator() = default;
   virtual std::shared_ptr<Storage> allocate(int64_t bytes) = 0;  // throws MemoryError
+  // For what stays while many short-lived blocks come and go: weights.
+  virtual std::shared_ptr<Storage> allocate_lasting(int64_t bytes) { return allocate(bytes); }
   virtual MemoryStats stats() const = 0;
   virtual void reset_peak() = 0;
 };

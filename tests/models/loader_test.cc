@@ -101,7 +101,7 @@ TEST_F(Loader, RefusesIntegerWeights) {
 
 TEST_F(Loader, NamesQuantizationsThatItCannotRead) {
   const std::map<std::string, std::string> layouts{{"img_in.qweight", "SVDQuant"},
-                                                   {"img_in.weight_codebook", "asym_w4a8_int8"}};
+                                                   {"img_in.weight_codebook", "img_in.weight_s_rel is missing"}};
   for (const auto& [name, message] : layouts) {
     tensors_ = all_tensors("");
     tensors_[name] = random_tensor(Shape{1}, 1);

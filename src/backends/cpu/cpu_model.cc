@@ -6,6 +6,7 @@
 #include "backends/cpu/prepared_weight.h"
 #include "base/error.h"
 #include "base/threads.h"
+#include "formats/int_quant.h"
 
 namespace inkling {
 
@@ -19,18 +20,27 @@ int64_t aligned(int64_t bytes) {
   return (bytes + a - 1) / a * a;
 }
 
+IntegerMatrix integer_matrix(const Weight& weight, WeightForm form) {
+  return {form == WeightForm::w4, weight.out_features(), weight.in_features()};
+}
+
 bool multiplies_bf16() { return dnnl::get_effective_cpu_isa() >= dnnl::cpu_isa::avx512_core_bf16; }
 
 }  // namespace
 
 CpuModel::CpuModel(CpuOptions options)
     : options_(options),
-      bf16_compute_(options.precision == Precision::bf16 && multiplies_bf16()),
+      bf16_compute_(options.precision != Precision::f32 && multiplies_bf16()),
+      int8_isa_(kernels::best_int8_isa(options.int8_isa)),
       dnnl_(std::make_unique<DnnlCache>()) {}
 
 CpuModel::~CpuModel() = default;
 
-bool CpuModel::fuses(OpKind) const { return true; }
+// The defaults of these compose operations that are fused already.
+bool CpuModel::fuses(OpKind op) const {
+  return op != OpKind::joint_qkv && op != OpKind::joint_finish && op != OpKind::upsample_conv2d &&
+         op != OpKind::conv2d_add;
+}
 
 DType CpuModel::output_type(OpKind op, DType operand) const {
   const bool copies = op == OpKind::concat_rows || op == OpKind::slice_channels || op == OpKind::gather_rows;
@@ -40,16 +50,34 @@ DType CpuModel::output_type(OpKind op, DType operand) const {
 WeightForm CpuModel::form(const Weight& weight) const {
   if (weight.shape.rank() == 4) return WeightForm::convolution;
   if (weight.embedding) return WeightForm::table;
-  if (is_block_quantized(weight.stored)) return WeightForm::panels;
+  const LowBit kind = weight.low_bit.kind;
+  if (!weight.sensitive && integers_can_multiply(weight.in_features())) {
+    if (kind == LowBit::w8a8) return WeightForm::w8;
+    if (kind == LowBit::w4a8) return WeightForm::w4;
+    if (kind == LowBit::none && options_.precision == Precision::w8a8) return WeightForm::w8;
+    if (kind == LowBit::none && options_.precision == Precision::w4a8) return WeightForm::w4;
+  }
+  if (kind != LowBit::none || is_block_quantized(weight.stored)) return WeightForm::panels;
   if (options_.precision == Precision::f32) return WeightForm::f32;
   if (bf16_compute_) return WeightForm::bf16;
   return weight.stored == DType::f32 ? WeightForm::f32 : WeightForm::panels;
 }
 
+int64_t CpuModel::rotation(const Weight& weight) const {
+  return weight.low_bit.kind == LowBit::none ? default_rotation(weight.in_features()) : weight.low_bit.rotation;
+}
+
+RoundedRows CpuModel::rounded_rows(const Weight& weight, int64_t rows) const {
+  return {rows, weight.in_features(), kernels::int8_kernels(int8_isa_).chunk};
+}
+
 int64_t CpuModel::prepared_bytes(const Weight& weight) const {
-  switch (form(weight)) {
+  const WeightForm form = this->form(weight);
+  switch (form) {
     case WeightForm::f32: return weight.stored == DType::f32 ? 0 : weight.shape.elements() * 4;
     case WeightForm::bf16: return weight.stored == DType::bf16 ? 0 : weight.shape.elements() * 2;
+    case WeightForm::w8:
+    case WeightForm::w4: return integer_matrix(weight, form).bytes;
     case WeightForm::convolution: {
       const Shape& s = weight.shape;
       return static_cast<int64_t>(dnnl_->convolution_weights(s[0], s[1], s[2], s[3]).get_size());
@@ -65,6 +93,9 @@ int64_t CpuModel::prepare_workspace_bytes(const Weight& weight) const {
     case WeightForm::convolution: return weight.stored == DType::f32 ? 0 : weight.shape.elements() * 4;
     case WeightForm::bf16:  // a row per thread, on its way from the stored type
       return weight.stored == DType::bf16 ? 0 : thread_count() * aligned(weight.in_features() * 4);
+    case WeightForm::w8:
+    case WeightForm::w4:
+      return weight.low_bit.kind == LowBit::none ? thread_count() * pack_scratch_bytes(weight.in_features()) : 0;
     default: return 0;
   }
 }
@@ -75,6 +106,13 @@ LinearPlan CpuModel::linear_plan(const Weight& weight, int64_t rows, int activat
   if (plan.form == WeightForm::convolution || plan.form == WeightForm::table)
     throw RuntimeError("linear: got weight '{}' {} made for another operation, expected [out, in]", weight.name,
                        weight.shape.str());
+  if (plan.form == WeightForm::w8 || plan.form == WeightForm::w4) {
+    if (rows == 0) return plan;
+    plan.x_bytes = rounded_rows(weight, rows).bytes;
+    const int64_t multiply = multiply_scratch_bytes(rows, integer_matrix(weight, plan.form));
+    plan.panel_bytes = thread_count() * std::max(round_scratch_bytes(in), multiply);
+    return plan;
+  }
   plan.bf16 = bf16_compute_;
   if (plan.bf16) plan.x_bytes = aligned(rows * in * 2);
   if (plan.form == WeightForm::panels) {
@@ -106,7 +144,8 @@ int64_t CpuModel::workspace_bytes(const OpCall& call) const {
     }
     case OpKind::qkv: {
       int64_t most = 0;
-      for (const Weight* w : call.weights) most = std::max(most, linear_plan(*w, call.rows).total());
+      for (const Weight* w : call.weights)
+        if (w != nullptr) most = std::max(most, linear_plan(*w, call.rows).total());
       return most;
     }
     case OpKind::conv2d: {

@@ -7,6 +7,8 @@
 // documentation does not promise it; without AVX-512 its products may depend on the number of rows).
 #pragma once
 
+#include <initializer_list>
+
 #include "backends/cpu/cpu_model.h"
 #include "backends/cpu/pool_allocator.h"
 #include "ops/ops.h"
@@ -19,7 +21,7 @@ class CpuOps : public Ops {
  public:
   explicit CpuOps(CpuOptions options = {});
 
-  BackendModel& model() { return model_; }  // for PlanOps
+  const BackendModel& model() const { return model_; }  // for PlanOps
 
   void prepare(Weight& weight) override;
   // A copy: the result never changes with the host tensor.
@@ -72,9 +74,17 @@ class CpuOps : public Ops {
   std::shared_ptr<Storage> workspace(int64_t bytes);
   std::shared_ptr<Storage> workspace(const OpCall& call) { return workspace(model_.workspace_bytes(call)); }
   void prepare_convolution(Weight& weight, CpuWeight& result);
+  void prepare_integers(Weight& weight, CpuWeight& result);
   void prepare_matrix(Weight& weight, CpuWeight& result);
-  // y = act(x W^T + b), row-major and dense; `workspace` as planned for it.
-  void run_linear(const Tensor& x, const Weight& w, int activation, float* y, std::byte* workspace);
+  // Projections y = act(x W^T + b) of one x, one after another, row-major and dense; `workspace` as planned for the
+  // largest. x is converted once for all that want it in the same form.
+  struct Projection {
+    const Weight* weight;
+    float* y;
+    int activation = kNoActivation;
+  };
+  void run_linear(const Tensor& x, std::initializer_list<Projection> projections, std::byte* workspace);
+  void multiply_bf16_or_f32(const Tensor& x, const Projection& p, const LinearPlan& plan, std::byte* workspace);
 
   CpuModel model_;
   PoolAllocator allocator_;

@@ -1,5 +1,6 @@
-// Linear layers on oneDNN's matrix multiplication. Block-quantized weights stay in their blocks: a panel of
-// output rows is unpacked into the workspace, multiplied and forgotten, so that no dense copy ever exists.
+// Linear layers: integers on kernels of our own (low_bit.h), else oneDNN's matrix multiplication. Block-quantized
+// weights stay in their blocks: a panel of output rows is unpacked into the workspace, multiplied and forgotten, so
+// that no dense copy ever exists.
 #include <algorithm>
 
 #include "backends/cpu/cpu_ops.h"
@@ -12,73 +13,95 @@
 
 namespace inkling {
 
-void rows_to_bf16(DType type, const std::byte* src, int64_t rows, int64_t columns, uint16_t* dst, std::byte* scratch) {
-  const int64_t stride = row_bytes(type, columns);
+void rows_to_bf16(const StoredRows& source, int64_t first, int64_t rows, uint16_t* dst, std::byte* scratch) {
+  const int64_t columns = source.columns;
   const int64_t threads = std::min<int64_t>(thread_count(), rows);
   const int64_t a = CountingAllocator::kAlignment;
   const int64_t row_floats = (columns * 4 + a - 1) / a * a;
-  parallel_for(threads, 1, [&](int64_t first, int64_t last) {
-    for (int64_t t = first; t < last; ++t) {
+  parallel_for(threads, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
       float* row = reinterpret_cast<float*>(scratch + t * row_floats);
       for (int64_t r = rows * t / threads; r < rows * (t + 1) / threads; ++r) {
-        convert_to_f32(type, src + r * stride, row, columns);
+        source.read(first + r, row);
         kernels::to_bf16(row, dst + r * columns, columns);
       }
     }
   });
 }
 
-void CpuOps::run_linear(const Tensor& x, const Weight& w, int activation, float* y, std::byte* workspace) {
-  const int64_t m = x.rows(), k = w.in_features(), n = w.out_features();
+void CpuOps::run_linear(const Tensor& x, std::initializer_list<Projection> projections, std::byte* workspace) {
+  const int64_t m = x.rows();
   if (m == 0) return;
-  const CpuWeight& weight = prepared("linear", w);
-  const LinearPlan plan = model_.linear_plan(w, m, activation);
-  const float* bias = w.has_bias ? w.bias.data<float>() : nullptr;
-  const void* input = floats("linear", x);
-  if (plan.bf16) {
-    const float* from = static_cast<const float*>(input);
-    auto* to = reinterpret_cast<uint16_t*>(workspace);
-    parallel_for(m * k, kGrain, [&](int64_t b, int64_t e) { kernels::to_bf16(from + b, to + b, e - b); });
-    input = workspace;
+  // Forms of x that lie at the start of the workspace: bfloat16, or int8 with a rotation.
+  constexpr int64_t kNothing = -2, kBf16 = -1;
+  int64_t present = kNothing;
+  const float* input = floats("linear", x);
+  for (const Projection& p : projections) {
+    const CpuWeight& weight = prepared("linear", *p.weight);
+    const LinearPlan plan = model_.linear_plan(*p.weight, m, p.activation);
+    if (plan.form == WeightForm::w8 || plan.form == WeightForm::w4) {
+      const int64_t k = p.weight->in_features(), rotation = model_.rotation(*p.weight);
+      const RoundedRows rounded = model_.rounded_rows(*p.weight, m);
+      std::byte* scratch = workspace + plan.x_bytes;
+      if (present != rotation) round_rows(input, rotation, rounded, workspace, scratch);
+      present = rotation;
+      const IntegerMatrix matrix(plan.form == WeightForm::w4, p.weight->out_features(), k);
+      multiply_integers(model_.int8_isa(), rounded, workspace, matrix, weight.data.raw(),
+                        p.weight->has_bias ? p.weight->bias.data<float>() : nullptr, p.activation, p.y, scratch);
+      continue;
+    }
+    if (plan.bf16 && present != kBf16) {
+      auto* to = reinterpret_cast<uint16_t*>(workspace);
+      parallel_for(x.elements(), kGrain, [&](int64_t b, int64_t e) { kernels::to_bf16(input + b, to + b, e - b); });
+      present = kBf16;
+    }
+    multiply_bf16_or_f32(x, p, plan, workspace);
   }
+}
+
+void CpuOps::multiply_bf16_or_f32(const Tensor& x, const Projection& p, const LinearPlan& plan, std::byte* workspace) {
+  const Weight& w = *p.weight;
+  const CpuWeight& weight = prepared("linear", w);
+  const int64_t m = x.rows(), k = w.in_features(), n = w.out_features();
+  const float* bias = w.has_bias ? w.bias.data<float>() : nullptr;
+  const void* input = plan.bf16 ? static_cast<const void*>(workspace) : x.raw();
   std::byte* panel = workspace + plan.x_bytes;
   std::byte* scratch = panel + plan.panel_bytes;
   DnnlCache& dnnl = model_.dnnl();
   if (plan.form != WeightForm::panels) {
-    const auto primitive = dnnl.matmul({m, k, n, n, plan.bf16, w.has_bias, activation});
-    dnnl.execute(*primitive, input, weight.data.raw(), bias, y, scratch);
+    const auto primitive = dnnl.matmul({m, k, n, n, plan.bf16, w.has_bias, p.activation});
+    dnnl.execute(*primitive, input, weight.data.raw(), bias, p.y, scratch);
     return;
   }
-  const int64_t stride = row_bytes(weight.type, k);
+  const StoredRows source = weight.rows(k);
   for (int64_t begin = 0; begin < n; begin += plan.panel_rows) {
     const int64_t rows = std::min(plan.panel_rows, n - begin);
-    const std::byte* source = weight.data.raw() + begin * stride;
     if (plan.bf16) {
       const int64_t a = CountingAllocator::kAlignment;
       std::byte* rows_scratch = panel + (plan.panel_rows * k * 2 + a - 1) / a * a;
-      rows_to_bf16(weight.type, source, rows, k, reinterpret_cast<uint16_t*>(panel), rows_scratch);
+      rows_to_bf16(source, begin, rows, reinterpret_cast<uint16_t*>(panel), rows_scratch);
     } else {
       float* out = reinterpret_cast<float*>(panel);
       parallel_for(rows, row_grain(k), [&](int64_t b, int64_t e) {
-        for (int64_t r = b; r < e; ++r) convert_to_f32(weight.type, source + r * stride, out + r * k, k);
+        for (int64_t r = b; r < e; ++r) source.read(begin + r, out + r * k);
       });
     }
-    const auto primitive = dnnl.matmul({m, k, rows, n, plan.bf16, w.has_bias, activation});
-    dnnl.execute(*primitive, input, panel, bias == nullptr ? nullptr : bias + begin, y + begin, scratch);
+    const auto primitive = dnnl.matmul({m, k, rows, n, plan.bf16, w.has_bias, p.activation});
+    dnnl.execute(*primitive, input, panel, bias == nullptr ? nullptr : bias + begin, p.y + begin, scratch);
   }
 }
 
 Tensor CpuOps::linear(const Tensor& x, const Weight& w) {
   Tensor y = allocate(checks::linear("linear", x, w));
   const auto space = workspace(OpCall{.kind = OpKind::linear, .rows = x.rows(), .weights = {&w}});
-  run_linear(x, w, kNoActivation, floats(y), space->data());
+  run_linear(x, {{&w, floats(y)}}, space->data());
   return y;
 }
 
 Tensor CpuOps::linear_act(const Tensor& x, const Weight& w, Activation f) {
   Tensor y = allocate(checks::linear("linear_act", x, w));
   const auto space = workspace(OpCall{.kind = OpKind::linear_act, .rows = x.rows(), .weights = {&w}, .activation = f});
-  run_linear(x, w, static_cast<int>(f), floats(y), space->data());
+  run_linear(x, {{&w, floats(y), static_cast<int>(f)}}, space->data());
   return y;
 }
 
@@ -88,7 +111,7 @@ Tensor CpuOps::linear_add(const Tensor& x, const Weight& w, const Tensor& residu
   const float* r = floats("linear_add", residual);
   Tensor y = allocate(shape);
   const auto space = workspace(OpCall{.kind = OpKind::linear_add, .rows = x.rows(), .weights = {&w}});
-  run_linear(x, w, kNoActivation, floats(y), space->data());
+  run_linear(x, {{&w, floats(y)}}, space->data());
   float* out = floats(y);
   parallel_for(y.elements(), kGrain, [&](int64_t b, int64_t e) { kernels::add(r + b, out + b, out + b, e - b); });
   return y;
@@ -103,7 +126,7 @@ Tensor CpuOps::linear_gated_add(const Tensor& x, const Weight& w, const Tensor& 
   const float* g = floats("linear_gated_add", gate);
   Tensor y = allocate(shape);
   const auto space = workspace(OpCall{.kind = OpKind::linear_gated_add, .rows = x.rows(), .weights = {&w}});
-  run_linear(x, w, kNoActivation, floats(y), space->data());
+  run_linear(x, {{&w, floats(y)}}, space->data());
   gated_add_rows(r, floats(y), g, floats(y), y.channels(), groups);
   return y;
 }
@@ -114,8 +137,7 @@ Tensor CpuOps::swiglu(const Tensor& x, const Weight& gate, const Weight& up) {
   const int64_t a = CountingAllocator::kAlignment;
   float* second = reinterpret_cast<float*>(space->data());
   std::byte* rest = space->data() + (y.elements() * 4 + a - 1) / a * a;
-  run_linear(x, gate, kNoActivation, floats(y), rest);
-  run_linear(x, up, kNoActivation, second, rest);
+  run_linear(x, {{&gate, floats(y)}, {&up, second}}, rest);
   float* out = floats(y);
   parallel_for(y.elements(), kGrain,
                [&](int64_t b, int64_t e) { kernels::silu_multiply(out + b, second + b, out + b, e - b); });
@@ -131,9 +153,7 @@ QKV CpuOps::qkv(const Tensor& x, const Weight& wq, const Weight& wk, const Weigh
   checks::head_norm_rope(result.q, gamma_q, rope, heads);
   checks::head_norm_rope(result.k, gamma_k, rope, kv_heads);
   const auto space = workspace(OpCall{.kind = OpKind::qkv, .rows = x.rows(), .weights = {&wq, &wk, &wv}});
-  run_linear(x, wq, kNoActivation, floats(result.q), space->data());
-  run_linear(x, wk, kNoActivation, floats(result.k), space->data());
-  run_linear(x, wv, kNoActivation, floats(result.v), space->data());
+  run_linear(x, {{&wq, floats(result.q)}, {&wk, floats(result.k)}, {&wv, floats(result.v)}}, space->data());
   norm_rope_rows(result.q, gamma_q, eps, rope, heads, floats(result.q));
   norm_rope_rows(result.k, gamma_k, eps, rope, kv_heads, floats(result.k));
   return result;

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "formats/block_quant.h"
+#include "formats/int_quant.h"
 
 namespace inkling {
 
@@ -36,7 +37,45 @@ bool usable_in_place(const Tensor& value) {
   return is_block_quantized(value.dtype()) || reinterpret_cast<uintptr_t>(value.raw()) % size == 0;
 }
 
+// What low-bit parts must hold for a matrix [n, k]; codes as bytes.
+void check_low_bit(const Weight& weight) {
+  const LowBitParts& parts = weight.low_bit;
+  const int64_t n = weight.shape[0], elements = weight.shape.elements(), k = elements / std::max<int64_t>(1, n);
+  const bool bytes = parts.kind == LowBit::w8a8, grouped = parts.kind == LowBit::w4a8;
+  const auto holds = [](const Tensor& t, bool typed, int64_t count) {
+    return t.defined() && t.raw() != nullptr && typed && t.elements() == count;
+  };
+  const bool codes = holds(weight.value, weight.value.dtype() == (bytes ? DType::i8 : DType::u8),
+                           bytes ? elements : (elements + 1) / 2);
+  const int64_t scales = parts.kind == LowBit::nf4 ? (elements + kNf4Block - 1) / kNf4Block : n;
+  if (!codes || !holds(parts.scale, parts.scale.dtype() == DType::f32, scales) ||
+      (grouped && (k % kInt4Group != 0 ||
+                   !holds(parts.group_scale, parts.group_scale.dtype() == DType::u8, n * k / kInt4Group))) ||
+      (parts.rotation != 0 && k % parts.rotation != 0))
+    throw ModelError(
+        "prepare: got codes {} {} of the low-bit weight '{}' {} with rotation {}, expected codes and scales "
+        "that fit its shape",
+        name(weight.value.dtype()), weight.value.shape().str(), weight.name, weight.shape.str(), parts.rotation);
+}
+
 }  // namespace
+
+void StoredRows::read(int64_t row, float* out) const {
+  if (low_bit == nullptr) return convert_to_f32(type, data + row * row_bytes(type, columns), out, columns);
+  const auto* codes = reinterpret_cast<const uint8_t*>(data);
+  const auto* scale = low_bit->scale.data<float>();
+  switch (low_bit->kind) {
+    case LowBit::nf4: return dequantize_nf4(codes, scale, row * columns, columns, out);
+    case LowBit::w4a8:
+      dequantize_row_i4(codes + row * columns / 2, low_bit->group_scale.data<uint8_t>() + row * (columns / kInt4Group),
+                        scale[row], columns, out);
+      break;
+    case LowBit::w8a8:
+    case LowBit::none:
+      dequantize_row_i8(reinterpret_cast<const int8_t*>(data) + row * columns, scale[row], columns, out);
+  }
+  rotate_row(out, columns, low_bit->rotation);  // its own inverse
+}
 
 void convert_to_f32(DType type, const std::byte* src, float* dst, int64_t elements) {
   if (type == DType::f32) {
@@ -61,7 +100,10 @@ void CpuOps::prepare(Weight& weight) {
   const Tensor& value = weight.value;
   if (!value.defined() || value.raw() == nullptr)
     throw RuntimeError("prepare: got weight '{}' without a value, expected a loaded one", weight.name);
-  if (value.elements() != weight.shape.elements())
+  const bool low_bit = weight.low_bit.kind != LowBit::none;
+  if (low_bit)
+    check_low_bit(weight);
+  else if (value.elements() != weight.shape.elements())
     throw RuntimeError("prepare: got value {} for weight '{}', expected {}", value.shape().str(), weight.name,
                        weight.shape.str());
   if (weight.has_bias &&
@@ -69,17 +111,22 @@ void CpuOps::prepare(Weight& weight) {
     throw RuntimeError("prepare: got no f32 bias of weight '{}', expected {} values", weight.name,
                        weight.out_features());
   weight.stored = value.dtype();
-  if (!convertible(weight.stored))
+  if (!low_bit && !convertible(weight.stored))
     throw ModelError("prepare: got weight '{}' stored as {}, expected a type that can be dequantized", weight.name,
                      name(weight.stored));
 
   auto result = std::make_shared<CpuWeight>();
   result->form = model_.form(weight);
   result->type = weight.stored;
-  if (result->form == WeightForm::convolution)
-    prepare_convolution(weight, *result);
-  else
-    prepare_matrix(weight, *result);
+  if (low_bit && (result->form == WeightForm::convolution || result->form == WeightForm::table))
+    throw ModelError("prepare: got low-bit weight '{}' for a convolution or a table, expected a matrix", weight.name);
+  result->low_bit = weight.low_bit;
+  switch (result->form) {
+    case WeightForm::convolution: prepare_convolution(weight, *result); break;
+    case WeightForm::w8:
+    case WeightForm::w4: prepare_integers(weight, *result); break;
+    default: prepare_matrix(weight, *result);
+  }
   weight.prepared = std::move(result);
 }
 
@@ -98,6 +145,21 @@ void CpuOps::prepare_convolution(Weight& weight, CpuWeight& result) {
   }
   model_.dnnl().reorder_convolution_weights(source, desc, result.data.raw(), s);
   weight.value = Tensor();
+}
+
+void CpuOps::prepare_integers(Weight& weight, CpuWeight& result) {
+  const IntegerMatrix layout(result.form == WeightForm::w4, weight.out_features(), weight.in_features());
+  result.data = allocate(Shape{layout.bytes}, DType::u8);
+  result.owned = layout.bytes;
+  if (weight.low_bit.kind == LowBit::none) {
+    const auto scratch = workspace(model_.prepare_workspace_bytes(weight));
+    const StoredRows source{weight.stored, weight.value.raw(), weight.in_features(), nullptr};
+    pack_rounded(source, model_.rotation(weight), layout, result.data.raw(), scratch->data());
+  } else {
+    pack_stored(weight.value, weight.low_bit, layout, result.data.raw());
+  }
+  weight.value = Tensor();
+  for (LowBitParts* parts : {&weight.low_bit, &result.low_bit}) parts->scale = parts->group_scale = Tensor();
 }
 
 void CpuOps::prepare_matrix(Weight& weight, CpuWeight& result) {
@@ -125,7 +187,8 @@ void CpuOps::prepare_matrix(Weight& weight, CpuWeight& result) {
     });
   } else {
     const auto scratch = workspace(model_.prepare_workspace_bytes(weight));
-    rows_to_bf16(weight.stored, source, rows, columns, reinterpret_cast<uint16_t*>(result.data.raw()), scratch->data());
+    rows_to_bf16({weight.stored, source, columns, nullptr}, 0, rows, reinterpret_cast<uint16_t*>(result.data.raw()),
+                 scratch->data());
   }
   weight.value = Tensor();
 }

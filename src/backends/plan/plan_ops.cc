@@ -16,23 +16,26 @@ struct PlannedWeight : PreparedWeight {
 
 }  // namespace
 
-PlanOps::PlanOps(const BackendModel& model) : model_(model), phases_(1) {}
+PlanOps::PlanOps(const BackendModel& model, std::unique_ptr<Allocator> memory)
+    : model_(model),
+      allocator_(memory ? std::move(memory) : std::make_unique<CountingAllocator>(/*virtual_memory=*/true)),
+      phases_(1) {}
 
 void PlanOps::begin_phase(std::string name) {
   phases();
-  peak_ = std::max(peak_, allocator_.stats().peak);
-  allocator_.reset_peak();
+  peak_ = std::max(peak_, allocator_->stats().peak);
+  allocator_->reset_peak();
   if (phases_.size() == 1 && phases_[0].calls == 0 && phases_[0].name.empty()) phases_.clear();
-  phases_.push_back({.name = std::move(name), .start_bytes = allocator_.stats().current, .weights = {}});
+  phases_.push_back({.name = std::move(name), .start_bytes = allocator_->stats().current, .weights = {}});
 }
 
 const std::vector<PlanPhase>& PlanOps::phases() const {
-  phases_.back().peak_bytes = std::max(phases_.back().peak_bytes, allocator_.stats().peak);
+  phases_.back().peak_bytes = std::max(phases_.back().peak_bytes, allocator_->stats().peak);
   return phases_;
 }
 
 MemoryStats PlanOps::memory() const {
-  MemoryStats stats = allocator_.stats();
+  MemoryStats stats = allocator_->stats();
   stats.peak = std::max(stats.peak, peak_);
   return stats;
 }
@@ -40,7 +43,7 @@ MemoryStats PlanOps::memory() const {
 void PlanOps::reset_peak() {
   phases();
   peak_ = 0;
-  allocator_.reset_peak();
+  allocator_->reset_peak();
 }
 
 void PlanOps::prepare(Weight& weight) {
@@ -48,8 +51,9 @@ void PlanOps::prepare(Weight& weight) {
   const DType stored = weight.value.defined() ? weight.value.dtype() : weight.stored;
   weight.stored = stored;
   auto planned = std::make_shared<PlannedWeight>();
-  if (const int64_t bytes = model_.prepared_bytes(weight); bytes > 0) planned->storage = allocator_.allocate(bytes);
-  if (const int64_t bytes = model_.prepare_workspace_bytes(weight); bytes > 0) allocator_.allocate(bytes);
+  if (const int64_t bytes = model_.prepared_bytes(weight); bytes > 0)
+    planned->storage = allocator_->allocate_lasting(bytes);
+  if (const int64_t bytes = model_.prepare_workspace_bytes(weight); bytes > 0) allocator_->allocate(bytes);
   weight.prepared = std::move(planned);
 }
 
@@ -62,7 +66,7 @@ Tensor PlanOps::download(const Tensor& tensor) {
 }
 
 Tensor PlanOps::allocate(const Shape& shape, DType type) {
-  return Tensor(shape, type, allocator_.allocate(Tensor(shape, type, nullptr).bytes()));
+  return Tensor(shape, type, allocator_->allocate(Tensor(shape, type, nullptr).bytes()));
 }
 
 Tensor PlanOps::result(OpKind op, const Shape& shape, const Tensor& operand) {
@@ -71,13 +75,12 @@ Tensor PlanOps::result(OpKind op, const Shape& shape, const Tensor& operand) {
 
 int64_t PlanOps::weight_bytes(const Weight& weight) const {
   if (const int64_t bytes = model_.prepared_bytes(weight); bytes > 0) return bytes;
-  return Tensor(Shape{weight.shape[0], weight.shape.elements() / std::max<int64_t>(1, weight.shape[0])}, weight.stored,
-                nullptr)
-      .bytes();
+  const int64_t columns = weight.shape.elements() / std::max<int64_t>(1, weight.shape[0]);
+  return matrix_bytes(Shape{weight.shape[0], columns}, weight.stored, weight.low_bit.kind);
 }
 
 void PlanOps::work(const OpCall& call, int64_t flops) {
-  if (const int64_t bytes = model_.workspace_bytes(call); bytes > 0) allocator_.allocate(bytes);
+  if (const int64_t bytes = model_.workspace_bytes(call); bytes > 0) allocator_->allocate(bytes);
   PlanPhase& phase = phases_.back();
   ++phase.calls;
   phase.flops += flops;
@@ -97,7 +100,7 @@ void PlanOps::work(const OpCall& call, int64_t flops) {
 
 Tensor PlanOps::simple(OpKind op, const Shape& shape, const Tensor& operand) {
   Tensor y = result(op, shape, operand);
-  work(OpCall{.kind = op, .rows = operand.rows()});
+  work(OpCall{.kind = op, .rows = operand.rows(), .operand = operand.dtype()});
   return y;
 }
 

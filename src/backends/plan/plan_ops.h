@@ -30,7 +30,8 @@ struct PlanPhase {
 
 class PlanOps : public Ops {
  public:
-  explicit PlanOps(const BackendModel& model);
+  // `memory` hands out storage without data; by default it counts, as the CPU's allocator does.
+  explicit PlanOps(const BackendModel& model, std::unique_ptr<Allocator> memory = nullptr);
 
   // Closes the current phase. Calls before the first one belong to a phase without a name.
   void begin_phase(std::string name);
@@ -74,6 +75,11 @@ class PlanOps : public Ops {
           const Tensor& gamma_k, float eps, const Rope& rope, int64_t heads, int64_t kv_heads) override;
   std::pair<Tensor, Tensor> joint_attention(const QKV& text, const Segments& text_segments, const QKV& image,
                                             const Segments& image_segments, int64_t heads, float scale) override;
+  std::pair<QKV, QKV> joint_qkv(const StreamProjection& text, const StreamProjection& image, float eps,
+                                int64_t heads) override;
+  std::pair<Tensor, Tensor> joint_finish(StreamFinish text, StreamFinish image, float eps) override;
+  Tensor upsample_conv2d(const Tensor& x, const Weight& w, const ConvSpec& spec) override;
+  Tensor conv2d_add(const Tensor& x, const Weight& w, const ConvSpec& spec, const Tensor& residual) override;
   Tensor channel_norm_silu(const Tensor& x, const Tensor& gamma) override;
 
  private:
@@ -86,7 +92,7 @@ class PlanOps : public Ops {
   int64_t weight_bytes(const Weight& weight) const;
 
   const BackendModel& model_;
-  CountingAllocator allocator_{true};
+  std::unique_ptr<Allocator> allocator_;
   int64_t peak_ = 0;  // before the current phase, since reset_peak()
   mutable std::vector<PlanPhase> phases_;
 };

@@ -10,12 +10,13 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "formats/block_quant.h"
+#include "formats/float8.h"
 
 namespace inkling {
 
 namespace {
 
-constexpr float kLargestF8 = 448.f, kLargestF16 = 65504.f;
+constexpr float kLargestF16 = 65504.f;
 constexpr int64_t kGrainElements = 1 << 16;
 
 // Calls `body` with the number and the float values of every row.
@@ -45,17 +46,6 @@ void check(std::span<const float> row, float largest, const std::string& name, D
 }
 
 }  // namespace
-
-uint8_t to_f8_e4m3(float value) {
-  const auto sign = static_cast<uint8_t>(std::signbit(value) ? 0x80 : 0);
-  const float magnitude = std::min(std::fabs(value), kLargestF8);
-  if (std::isnan(value)) return sign | 0x7f;
-  // Steps of 2^-9 below 2^-6, then 8 steps in each binade. Rounding may carry into the next binade, whose first code
-  // follows.
-  const int exponent = std::max(std::ilogb(std::max(magnitude, 0x1p-20f)), -6);
-  const auto steps = static_cast<int>(std::nearbyint(std::ldexp(magnitude, 3 - exponent)));
-  return sign | static_cast<uint8_t>((exponent + 6) * 8 + steps);
-}
 
 Tensor convert(const Tensor& source, DType type, const std::string& name, float scale) {
   Tensor result = host_tensor(source.shape(), type);

@@ -1,6 +1,15 @@
-// Writes a model with smaller numbers: q8_0 and q4_0 as GGUF, bf16, f16 and scaled fp8 as safetensors, in the layouts
-// that other programs read (reference/qwen-image.md, 1.5 and 10.2). Tensors pass through one at a time, so memory stays
-// small however large the model. Names stay as they are. What is sensitive stays in 16 bits or f32: see rules.h.
+// Writes a model with smaller numbers, in the layouts that other programs read (reference/qwen-image.md, 1.5 and 10):
+//
+//   q8_0, q6_k, q5_k, q4_k, q4_0   GGUF
+//   w8a8   ComfyUI's int8_tensorwise with convrot: a scale for each row
+//   w4a8   ComfyUI's asym_w4a8_int8 holding the int4 of formats/int_quant.h: codebook code - 8, weight_s_rel the whole
+//          numbers of its groups of 64
+//   nf4    bitsandbytes' NF4 with double quantization
+//   fp8    ComfyUI's float8_e4m3fn with one scale
+//   bf16, f16
+//
+// Tensors pass through in panels of rows, so memory stays small however large the model. Names stay as they are. What
+// is sensitive stays in 8 or 16 bits or f32: see rules.h.
 #pragma once
 
 #include <cstdint>
@@ -10,12 +19,12 @@
 #include <vector>
 
 #include "base/progress.h"
-#include "tensor/dtype.h"
+#include "compress/quantize/rules.h"
 
 namespace inkling {
 
 struct QuantizeOptions {
-  DType target = DType::q8_0;  // q8_0, q4_0, bf16, f16 or f8_e4m3
+  QuantizeTarget target = quantize_target("q8_0");
   ProgressFn progress;
   const CancelToken* cancel = nullptr;
 };
@@ -24,7 +33,7 @@ struct QuantizeReport {
   struct Count {
     int64_t tensors = 0, bytes = 0;
   };
-  std::map<std::string, Count> types;  // of what was written
+  std::map<std::string, Count> types;  // of what was written, scales included
   int64_t bytes_read = 0, bytes_written = 0;
 };
 

@@ -1,6 +1,7 @@
 #include "models/qwen_image/dit.h"
 
 #include <cmath>
+#include <tuple>
 
 #include "base/error.h"
 
@@ -40,8 +41,7 @@ struct Dit::Groups {
 class Dit::Stream : public Module {
  public:
   // keys_only: nothing reads this stream after the block; only its keys and values are needed.
-  Stream(const DitConfig& config, const StreamNames& names, bool keys_only)
-      : heads_(config.heads), keys_only_(keys_only) {
+  Stream(const DitConfig& config, const StreamNames& names, bool keys_only) : keys_only_(keys_only) {
     const int64_t dim = config.dim();
     add_linear(names.k, k_, dim, dim);
     add_linear(names.v, v_, dim, dim);
@@ -54,25 +54,19 @@ class Dit::Stream : public Module {
     add_linear(std::string(names.mlp) + ".net.2", mlp_out_, dim, config.mlp_dim);
   }
 
-  // x [M, D] -> q, k, v [M, D]
-  QKV qkv(Ops& ops, const Tensor& x, const StreamModulation& m, const RowGroups& groups, const Rope& rope) const {
-    const Tensor u = ops.modulated_norm(x, m.scale1, m.shift1, groups, kEps);
-    if (!keys_only_) return ops.qkv(u, q_, k_, v_, norm_q_, norm_k_, kEps, rope, heads_, heads_);
-    const Tensor k = ops.head_norm_rope(ops.linear(u, k_), norm_k_, kEps, rope, heads_);
-    return {k, k, ops.linear(u, v_)};  // the queries' results are dropped: the keys stand in for them
+  // x [M, D]
+  StreamProjection projection(const Tensor& x, const StreamModulation& m, const RowGroups& groups,
+                              const Rope& rope) const {
+    return {x, m.scale1, m.shift1, &groups, keys_only_ ? nullptr : &q_, &k_, &v_, norm_q_, norm_k_, rope};
   }
 
-  // x [M, D], attention output a [M, D] -> [M, D]
-  Tensor finish(Ops& ops, Tensor x, Tensor a, const StreamModulation& m, const RowGroups& groups) const {
-    x = ops.linear_gated_add(a, out_, x, m.gate1, groups);
-    a = Tensor();
-    Tensor h = ops.modulated_norm(x, m.scale2, m.shift2, groups, kEps);
-    h = ops.linear_act(h, mlp_in_, Activation::gelu_tanh);  // [M, 4 D]
-    return ops.linear_gated_add(h, mlp_out_, x, m.gate2, groups);
+  // x [M, D], attention output a [M, D]
+  StreamFinish finish(Tensor x, Tensor a, const StreamModulation& m, const RowGroups& groups) const {
+    return {std::move(x), std::move(a),         m.gate1, m.scale2, m.shift2, m.gate2, &groups, &out_, &mlp_in_,
+            &mlp_out_,    Activation::gelu_tanh};
   }
 
  private:
-  const int64_t heads_;
   const bool keys_only_;
   Weight q_, k_, v_, out_;   // [D, D]
   Tensor norm_q_, norm_k_;   // [head_dim]
@@ -93,13 +87,17 @@ class Dit::Block : public Module {
     const Resident resident(*this);
     std::pair<Tensor, Tensor> attention;  // text, image
     {
-      const QKV t = text_.qkv(ops, text, text_mod, groups.text, c.text_rope);
-      const QKV i = image_.qkv(ops, image, image_mod, groups.image, c.image_rope);
+      const auto [t, i] =
+          ops.joint_qkv(text_.projection(text, text_mod, groups.text, c.text_rope),
+                        image_.projection(image, image_mod, groups.image, c.image_rope), kEps, config_.heads);
       const float scale = 1.f / std::sqrt(static_cast<float>(config_.head_dim));
       attention = ops.joint_attention(t, c.text_segments, i, c.image_segments, config_.heads, scale);
     }
-    image = image_.finish(ops, std::move(image), std::move(attention.second), image_mod, groups.image);
-    if (!last_) text = text_.finish(ops, std::move(text), std::move(attention.first), text_mod, groups.text);
+    StreamFinish text_finish,
+        image_finish = image_.finish(std::move(image), std::move(attention.second), image_mod, groups.image);
+    if (!last_) text_finish = text_.finish(std::move(text), std::move(attention.first), text_mod, groups.text);
+    attention = {};
+    std::tie(text, image) = ops.joint_finish(std::move(text_finish), std::move(image_finish), kEps);
   }
 
  private:
@@ -115,9 +113,10 @@ Dit::Dit(const DitConfig& config) : config_(config) {
   add_linear("txt_in", txt_in_, dim, config_.text_dim);
   for (int64_t i = 0; i < config_.layers; ++i) {
     blocks_.push_back(std::make_unique<Block>(config_, i + 1 == config_.layers));
-    add_child(fmt::format("transformer_blocks.{}", i), *blocks_.back());
+    add_block(fmt::format("transformer_blocks.{}", i), *blocks_.back());
   }
   add_linear("proj_out", proj_out_, config_.token_out(), dim);
+  for (Weight* w : {&img_in_, &txt_in_, &proj_out_}) w->sensitive = true;
   finish_names();
 }
 

@@ -51,9 +51,10 @@ DitModulation::DitModulation(const DitConfig& config) : config_(config) {
   if (config.additional_t_cond) add_embedding("time_text_embed.addition_t_embedding", addition_, 2, dim);
   for (int64_t i = 0; i < config.layers; ++i) {
     blocks_.push_back(std::make_unique<Block>(dim));
-    add_child(fmt::format("transformer_blocks.{}", i), *blocks_.back());
+    add_block(fmt::format("transformer_blocks.{}", i), *blocks_.back());
   }
   add_linear("norm_out.linear", norm_out_, 2 * dim, dim);
+  for_each_parameter([](const Parameter& p) { p.weight->sensitive = true; });
   finish_names();
 }
 

@@ -46,7 +46,7 @@ TextEncoder::TextEncoder(const TextConfig& config) : config_(config) {
   add_embedding("embed_tokens", embed_tokens_, config.vocab, config.dim);
   for (int64_t i = 0; i < config.layers; ++i) {
     layers_.push_back(std::make_unique<Layer>(config_));
-    add_child(fmt::format("layers.{}", i), *layers_.back());
+    add_block(fmt::format("layers.{}", i), *layers_.back());
   }
   add_vector("norm.weight", norm_, config.dim);
   finish_names();

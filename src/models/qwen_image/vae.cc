@@ -43,8 +43,8 @@ class ResBlock : public Module {
   // x [H, W, in] -> [H, W, out]
   Tensor forward(Ops& ops, const Tensor& x) const {
     Tensor h = ops.conv2d(ops.channel_norm_silu(x, norm1_), conv1_, ConvSpec::same3x3());
-    h = ops.conv2d(ops.channel_norm_silu(h, norm2_), conv2_, ConvSpec::same3x3());
-    return ops.add(h, has_shortcut_ ? pointwise(ops, x, shortcut_) : x);
+    h = ops.channel_norm_silu(h, norm2_);
+    return ops.conv2d_add(h, conv2_, ConvSpec::same3x3(), has_shortcut_ ? pointwise(ops, x, shortcut_) : x);
   }
 
  private:
@@ -100,9 +100,12 @@ class MidBlock : public Module {
 // channels.
 class Resample : public Module {
  public:
-  Resample(int64_t in, int64_t out, bool up) : up_(up) { add_conv("resample.1", conv_, out, in, 3); }
+  Resample(int64_t in, int64_t out, bool up) : up_(up) {
+    add_conv("resample.1", conv_, out, in, 3);
+    conv_.doubled_input = up;
+  }
   Tensor forward(Ops& ops, const Tensor& x) const {
-    if (up_) return ops.conv2d(ops.upsample2x(x), conv_, ConvSpec::same3x3());
+    if (up_) return ops.upsample_conv2d(x, conv_, ConvSpec::same3x3());
     return ops.conv2d(x, conv_, {.stride = 2, .pad_bottom = 1, .pad_right = 1});
   }
 

@@ -117,7 +117,7 @@ VisionTower::VisionTower(const VisionConfig& config) : config_(config) {
              Parameter::Fold::flatten);
   for (int64_t i = 0; i < config.layers; ++i) {
     blocks_.push_back(std::make_unique<Block>(config_));
-    add_child(fmt::format("blocks.{}", i), *blocks_.back());
+    add_block(fmt::format("blocks.{}", i), *blocks_.back());
   }
   add_vector("merger.ln_q.weight", ln_q_, config.dim);
   add_linear("merger.mlp.0", mlp_0_, merged, merged);

@@ -23,7 +23,7 @@ struct GemmEnd {
   Act act = Act::none;
   const float* residual = nullptr;  // f32 [m, n], dense; may be y itself
   const float* gate = nullptr;      // f32 [G, n], rows n apart; null with residual: 1
-  RowTable groups;
+  RowTable groups{};
 };
 
 // Activations quantized per row: x = scale[row] * q. `sum` is the sum of a row's q (w4a8 only).

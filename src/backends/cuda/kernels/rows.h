@@ -6,13 +6,16 @@
 
 namespace inkling::cuda {
 
-// Where a row of a normalised or plain activation goes: as it is, or rounded for the next matrix product.
+// Where a row of a normalised or plain activation goes: as it is, or rounded for the next matrix product. A rounded row
+// with a NaN or an infinity gets the scale NaN; one below 2^-119 in magnitude counts as zero: codes 0, scale 1. What a
+// row becomes does not depend on the other rows, and is the same on every run. y must not overlap the input, unless it
+// is the input, of the same type and stride.
 struct RowsOut {
   void* y = nullptr;       // [m, d]
   Elem type = Elem::bf16;  // f32, bf16, i8 or e4m3
   float* scale = nullptr;  // i8, e4m3: f32 [m]; i8: amax / 127, e4m3: amax / 448
   int32_t* sum = nullptr;  // i8: sum of the row's codes [m], or null
-  int64_t rotation = 0;    // i8: columns of the Hadamard block applied before rounding: 0, 16, 64 or 256
+  int64_t rotation = 0;    // columns of the Hadamard block applied first: 0, 16, 64 or 256; made for i8 and e4m3
 };
 
 // y = layer_norm(x), then * (1 + scale[g]) + shift[g] where scale is given. Tables f32 [G, d].
@@ -21,8 +24,8 @@ void layer_norm(const void* x, Elem type, int64_t m, int64_t d, float eps, const
 // y = x / sqrt(mean(x^2) + eps) * gamma
 void rms_norm(const void* x, Elem type, int64_t m, int64_t d, const float* gamma, float eps, const RowsOut& out,
               cudaStream_t stream);
-// y = x (converted, or rotated and rounded). x rows x_stride apart.
-void convert_rows(const void* x, Elem type, int64_t x_stride, int64_t m, int64_t d, const RowsOut& out,
+// y = act(x), converted, or rotated and rounded. x rows x_stride apart.
+void convert_rows(const void* x, Elem type, int64_t x_stride, int64_t m, int64_t d, Act act, const RowsOut& out,
                   cudaStream_t stream);
 // y = x / max(|x|_2, 1e-12) * sqrt(d) * gamma, then silu if asked. y of x's type.
 void channel_norm(const void* x, Elem type, int64_t m, int64_t d, const float* gamma, bool silu, void* y,
