@@ -12,35 +12,39 @@ namespace inkling::cuda {
 namespace {
 
 using gemm::Args;
+using gemm::Kind;
 using gemm::TileShape;
 
+// Times on an H100 (bench/cuda/gemm.cu): what the blocks that run at a time take for 64 bytes of k, for each kind, and
+// for beginning and ending a tile. Other devices differ in scale, hardly in order.
 struct Candidate {
   TileShape shape;
   int rows, columns;
-  int blocks;   // on one multiprocessor
-  double cost;  // microseconds of 64 bytes of k for these blocks, measured on an H100 (bench/cuda/gemm.cu)
+  int blocks;              // on one multiprocessor
+  double microseconds[3];  // w8a8, w4a8, bf16
+  double ends;
 };
-constexpr Candidate kLarge[] = {{TileShape::t128x256, 128, 256, 1, 0.70},
-                                {TileShape::t128x192, 128, 192, 1, 0.61},
-                                {TileShape::t64x256, 64, 256, 2, 0.77},
-                                {TileShape::t64x128, 64, 128, 1, 0.40}};
-constexpr Candidate kSmall = {TileShape::t32x64, 32, 64, 2, 0.};
-constexpr int64_t kSmallRows = 64;  // up to here reading W is what takes the time: many small tiles
+constexpr Candidate kLarge[] = {{TileShape::t128x256, 128, 256, 1, {0.62, 0.68, 0.71}, 3.5},
+                                {TileShape::t128x192, 128, 192, 1, {0.54, 0.64, 0.57}, 2.6},
+                                {TileShape::t64x256, 64, 256, 2, {0.67, 0.80, 0.79}, 3.5},
+                                {TileShape::t64x128, 64, 128, 1, {0.36, 0.36, 0.36}, 1.8}};
+// Few rows: reading W is what takes the time, so many blocks with much in flight.
+constexpr Candidate kFewRows = {TileShape::t16x32, 16, 32, 2, {}, 0.},
+                    kSomeRows = {TileShape::t32x64, 32, 64, 2, {}, 0.};
 
-int64_t tiles(const Candidate& c, int64_t m, int64_t n) {
-  return (m + c.rows - 1) / c.rows * ((n + c.columns - 1) / c.columns);
-}
-
-const Candidate& choose(int64_t m, int64_t n) {
-  if (m <= kSmallRows) return kSmall;
+const Candidate& choose(Kind kind, const Args& args) {
+  if (args.m <= 16) return kFewRows;
+  if (args.m <= 64) return kSomeRows;
   const Candidate* best = nullptr;
   double least = 0;
   for (const Candidate& c : kLarge) {
+    const int64_t tiles = int64_t{(args.m + c.rows - 1) / c.rows} * ((args.n + c.columns - 1) / c.columns);
     const int64_t at_once = int64_t{device().multiprocessors} * c.blocks;
-    const double cost = static_cast<double>((tiles(c, m, n) + at_once - 1) / at_once) * c.cost;
-    if (best == nullptr || cost < least) {
+    const double time = static_cast<double>((tiles + at_once - 1) / at_once) *
+                        (args.k_bytes / 64. * c.microseconds[static_cast<int>(kind)] + c.ends);
+    if (best == nullptr || time < least) {
       best = &c;
-      least = cost;
+      least = time;
     }
   }
   return *best;
@@ -64,8 +68,8 @@ Args make_args(const char* op, int64_t m, int64_t n, int64_t k, int64_t k_multip
 }
 
 // Rows of tiles that are walked together, so that the blocks that run at a time share as much of x and W as they can.
-TileShape place(Args& args) {
-  const Candidate& c = choose(args.m, args.n);
+TileShape place(Kind kind, Args& args) {
+  const Candidate& c = choose(kind, args);
   const double at_once = static_cast<double>(device().multiprocessors) * c.blocks;
   args.group_m = std::max(1, static_cast<int>(std::lround(std::sqrt(at_once * c.columns / c.rows))));
   return c.shape;
@@ -80,7 +84,7 @@ void gemm_w8a8(int64_t m, int64_t n, int64_t k, const QuantizedRows& x, const Pa
   args.x_scale = x.scale;
   args.w = w.q;
   args.w_scale = w.scale;
-  gemm::launch_w8a8(place(args), args, stream);
+  gemm::launch_w8a8(place(Kind::w8a8, args), args, stream);
 }
 
 void gemm_w4a8(int64_t m, int64_t n, int64_t k, const QuantizedRows& x, const PackedW4& w, const GemmEnd& end,
@@ -92,14 +96,14 @@ void gemm_w4a8(int64_t m, int64_t n, int64_t k, const QuantizedRows& x, const Pa
   args.w = w.q;
   args.group_scale = w.group_scale;
   args.w_scale = w.scale;
-  gemm::launch_w4a8(place(args), args, stream);
+  gemm::launch_w4a8(place(Kind::w4a8, args), args, stream);
 }
 
 void gemm_bf16(int64_t m, int64_t n, int64_t k, const void* x, const void* w, const GemmEnd& end, cudaStream_t stream) {
   Args args = make_args("gemm_bf16", m, n, k, 8, 2 * k, end);
   args.x = x;
   args.w = w;
-  gemm::launch_bf16(place(args), args, stream);
+  gemm::launch_bf16(place(Kind::bf16, args), args, stream);
 }
 
 }  // namespace inkling::cuda

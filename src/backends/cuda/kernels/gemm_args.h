@@ -9,7 +9,7 @@ namespace inkling::cuda::gemm {
 enum class Kind : uint8_t { w8a8, w4a8, bf16 };
 
 // Rows x columns of y that a block makes at a time.
-enum class TileShape : uint8_t { t128x256, t128x192, t64x256, t64x128, t32x64 };
+enum class TileShape : uint8_t { t128x256, t128x192, t64x256, t64x128, t32x64, t16x32 };
 
 struct Args {
   const void *x, *w;
