@@ -50,11 +50,12 @@ const Candidate& choose(Kind kind, const Args& args) {
   return *best;
 }
 
-Args make_args(const char* op, int64_t m, int64_t n, int64_t k, int64_t k_multiple, int64_t k_bytes,
+Args make_args(const char* op, int64_t m, int64_t n, int64_t k, int64_t n_multiple, int64_t k_multiple, int64_t k_bytes,
                const GemmEnd& end) {
-  if (m < 1 || n < 1 || k < 1 || n % 8 != 0 || k % k_multiple != 0 || m > INT32_MAX / 2 || n > INT32_MAX / 2 ||
+  if (m < 1 || n < 1 || k < 1 || n % n_multiple != 0 || k % k_multiple != 0 || m > INT32_MAX / 2 || n > INT32_MAX / 2 ||
       k_bytes > (1 << 22))
-    throw RuntimeError("{}: got {} x {} by {}, expected columns in multiples of 8 and {}", op, m, n, k, k_multiple);
+    throw RuntimeError("{}: got {} rows, W of {} x {}, expected multiples of {} x {}", op, m, n, k, n_multiple,
+                       k_multiple);
   if (end.type != Elem::bf16 && end.type != Elem::f32) throw RuntimeError("{}: the result is bf16 or f32", op);
   Args args{};
   args.m = static_cast<int>(m);
@@ -62,8 +63,8 @@ Args make_args(const char* op, int64_t m, int64_t n, int64_t k, int64_t k_multip
   args.k_bytes = static_cast<uint32_t>(k_bytes);
   args.end = end;
   if (end.y_stride == 0) args.end.y_stride = n;
-  if (args.end.y_stride < n || args.end.y_stride % 4 != 0)
-    throw RuntimeError("{}: got rows of y {} apart, expected a multiple of 4 from {} on", op, end.y_stride, n);
+  if (args.end.y_stride < n || args.end.y_stride % 8 != 0)
+    throw RuntimeError("{}: got rows of y {} apart, expected a multiple of 8 from {} on", op, end.y_stride, n);
   return args;
 }
 
@@ -79,7 +80,7 @@ TileShape place(Kind kind, Args& args) {
 
 void gemm_w8a8(int64_t m, int64_t n, int64_t k, const QuantizedRows& x, const PackedW8& w, const GemmEnd& end,
                cudaStream_t stream) {
-  Args args = make_args("gemm_w8a8", m, n, k, 64, k, end);
+  Args args = make_args("gemm_w8a8", m, n, k, 16, 64, k, end);
   args.x = x.q;
   args.x_scale = x.scale;
   args.w = w.q;
@@ -89,7 +90,7 @@ void gemm_w8a8(int64_t m, int64_t n, int64_t k, const QuantizedRows& x, const Pa
 
 void gemm_w4a8(int64_t m, int64_t n, int64_t k, const QuantizedRows& x, const PackedW4& w, const GemmEnd& end,
                cudaStream_t stream) {
-  Args args = make_args("gemm_w4a8", m, n, k, 64, k, end);
+  Args args = make_args("gemm_w4a8", m, n, k, 16, 64, k, end);
   args.x = x.q;
   args.x_scale = x.scale;
   args.x_sum = x.sum;
@@ -100,7 +101,7 @@ void gemm_w4a8(int64_t m, int64_t n, int64_t k, const QuantizedRows& x, const Pa
 }
 
 void gemm_bf16(int64_t m, int64_t n, int64_t k, const void* x, const void* w, const GemmEnd& end, cudaStream_t stream) {
-  Args args = make_args("gemm_bf16", m, n, k, 8, 2 * k, end);
+  Args args = make_args("gemm_bf16", m, n, k, 8, 8, 2 * k, end);
   args.x = x;
   args.w = w;
   gemm::launch_bf16(place(Kind::bf16, args), args, stream);

@@ -82,7 +82,7 @@ struct Fetch {
       const unsigned q = tid + i * kT;
       x_off[i] = min(q / kRowChunks, last_row) * kb + q % kRowChunks * 16;
     }
-    const unsigned last_group = (args.n + 15) / 16 - 1 - n0 / 16, last_column = args.n - 1 - n0;
+    const unsigned last_group = args.n / 16 - 1 - n0 / 16, last_column = args.n - 1 - n0;
     w = static_cast<const char*>(args.w) + static_cast<int64_t>(n0 / 16) * kb * (kRows ? 16 : kBytesB);
     s = reinterpret_cast<const char*>(args.group_scale) + static_cast<int64_t>(n0 / 16) * (kb / 4);
 #pragma unroll
