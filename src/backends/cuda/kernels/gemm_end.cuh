@@ -1,50 +1,56 @@
 // What happens to a tile of sums before it is stored: scales, bias, activation, gate and residual (GemmEnd).
 #pragma once
 
-#include "backends/cuda/kernels/gemm.h"
 #include "backends/cuda/kernels/gemm_mma.cuh"
 
 namespace inkling::cuda::gemm {
 
-struct Args {
-  const void *x, *w;
-  const uint8_t* group_scale;  // w4a8
-  const float* x_scale;        // [m]; not bf16
-  const int32_t* x_sum;        // [m]; w4a8
-  const float* w_scale;        // [n]; not bf16
-  GemmEnd end;
-  int m, n;
-  uint32_t k_bytes;  // of a row of x
-  int group_m;       // tile rows that are walked together
-};
-
-// Operands of the end that are read once a tile, in shared memory behind the stages.
-template <class T>
+// Shared memory behind the stages: a barrier and the operands of the end that are read once a tile.
+template <Kind kKind, class T>
 struct EndShared {
-  static constexpr int kBytes = 8 * T::kBM + 8 * T::kBN;
-  static constexpr int kRowSum = 4 * T::kBM, kColumnScale = 8 * T::kBM, kBias = kColumnScale + 4 * T::kBN;
+  static constexpr int kScales = kKind == Kind::bf16 ? 0 : 4, kSums = kKind == Kind::w4a8 ? 4 : 0;  // bytes a row
+  static constexpr int kRowScale = 16, kRowSum = kRowScale + kScales * T::kBM, kColumnScale = kRowSum + kSums * T::kBM,
+                       kBias = kColumnScale + kScales * T::kBN, kBytes = kBias + 4 * T::kBN;
 
   __device__ __forceinline__ static void fetch(const Args& args, uint32_t to, int m0, int n0) {
     for (int i = threadIdx.x; i < T::kBM; i += T::kThreads) {
       const int row = min(m0 + i, args.m - 1);
-      if (args.x_scale) copy_async<4>(to + 4 * i, args.x_scale + row);
-      if (args.x_sum) copy_async<4>(to + kRowSum + 4 * i, args.x_sum + row);
+      if constexpr (kScales > 0) copy_async<4>(to + kRowScale + 4 * i, args.x_scale + row);
+      if constexpr (kSums > 0) copy_async<4>(to + kRowSum + 4 * i, args.x_sum + row);
     }
     for (int i = threadIdx.x; i < T::kBN; i += T::kThreads) {
       const int column = min(n0 + i, args.n - 1);
-      if (args.w_scale) copy_async<4>(to + kColumnScale + 4 * i, args.w_scale + column);
+      if constexpr (kScales > 0) copy_async<4>(to + kColumnScale + 4 * i, args.w_scale + column);
       if (args.end.bias) copy_async<4>(to + kBias + 4 * i, args.end.bias + column);
+    }
+    if (args.end.residual) {  // to L2 while the product is computed
+      constexpr int kLines = T::kBN * 4 / 128 > 0 ? T::kBN * 4 / 128 : 1;
+      for (int i = threadIdx.x; i < T::kBM * kLines; i += T::kThreads) {
+        const int row = m0 + i / kLines, column = n0 + i % kLines * 32;
+        if (row < args.m && column < args.n)
+          asm volatile("prefetch.global.L2 [%0];" ::"l"(args.end.residual + static_cast<int64_t>(row) * args.n + column));
+      }
     }
   }
 };
 
-// x sigmoid(c1 x + c3 x^3), the three activations that are of this form (gelu_tanh: 1 + tanh u = 2 sigmoid(2 u)). The
-// constants carry -log2 e.
-__device__ __forceinline__ float gated(float x, float c1, float c3) {
-  const float z = x * (c1 + c3 * x * x);
-  float e;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(e) : "f"(z));
-  return __fdividef(x, 1.f + e);
+// x sigmoid(c1 x + c3 x^3) of four values, the three activations that are of this form (gelu_tanh: 1 + tanh u =
+// 2 sigmoid(2 u)). The constants carry -log2 e. One reciprocal serves four: the special function unit is what limits
+// this. Clamped so that the product of the four denominators stays finite, which costs 1e-9 |x|.
+__device__ __forceinline__ void gated(float* x, float c1, float c3) {
+  float d[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    float e;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(e) : "f"(fminf(x[i] * fmaf(c3 * x[i], x[i], c1), 30.f)));
+    d[i] = 1.f + e;
+  }
+  const float d01 = d[0] * d[1], d23 = d[2] * d[3], r = __fdividef(1.f, d01 * d23);
+  const float r01 = r * d23, r23 = r * d01;
+  x[0] *= r01 * d[1];
+  x[1] *= r01 * d[0];
+  x[2] *= r23 * d[3];
+  x[3] *= r23 * d[2];
 }
 
 // Abramowitz & Stegun 7.1.26 (1.5e-7 in erf), as erfc so that the negative tail keeps its digits.
@@ -73,7 +79,7 @@ __device__ __forceinline__ void activate(float (&v)[kCount], Act act) {
   const float c1 = act == Act::gelu_tanh ? -kTanh * kLog2e : act == Act::silu ? -kLog2e : -1.702f * kLog2e;
   const float c3 = act == Act::gelu_tanh ? -kTanh * 0.044715f * kLog2e : 0.f;
 #pragma unroll
-  for (int i = 0; i < kCount; ++i) v[i] = gated(v[i], c1, c3);
+  for (int i = 0; i < kCount; i += 4) gated(v + i, c1, c3);
 }
 
 __device__ __forceinline__ int table_row(const RowTable& table, int row) {
@@ -96,10 +102,10 @@ __device__ __forceinline__ void finish(const Args& args, typename Product<kKind>
   const int row_in = warp % T::kWarpsM * T::kWM + lane / 4;
   const int column_in = warp / T::kWarpsM * T::kWN + lane % 4 * 4;
   auto row_of = [&](int r) { return row_in + r / 2 * 16 + r % 2 * 8; };
-  const float* row_scale = reinterpret_cast<const float*>(shared);
-  const int32_t* row_sum = reinterpret_cast<const int32_t*>(shared + EndShared<T>::kRowSum);
-  const float* column_scale = reinterpret_cast<const float*>(shared + EndShared<T>::kColumnScale);
-  const float* column_bias = reinterpret_cast<const float*>(shared + EndShared<T>::kBias);
+  const float* row_scale = reinterpret_cast<const float*>(shared + EndShared<kKind, T>::kRowScale);
+  const int32_t* row_sum = reinterpret_cast<const int32_t*>(shared + EndShared<kKind, T>::kRowSum);
+  const float* column_scale = reinterpret_cast<const float*>(shared + EndShared<kKind, T>::kColumnScale);
+  const float* column_bias = reinterpret_cast<const float*>(shared + EndShared<kKind, T>::kBias);
   const int64_t y_stride = end.y_stride;
 
   // The residual of a group of columns is read before the group before it is stored.

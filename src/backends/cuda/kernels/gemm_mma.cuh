@@ -7,10 +7,9 @@
 
 #include <cstdint>
 
-namespace inkling::cuda::gemm {
+#include "backends/cuda/kernels/gemm_args.h"
 
-// What is multiplied. Every kind is laid out in bytes alike: an mma.sync eats 32 bytes of a row of x and of W.
-enum class Kind : uint8_t { w8a8, w4a8, bf16 };
+namespace inkling::cuda::gemm {
 
 template <Kind kKind>
 struct Product {
@@ -29,21 +28,44 @@ __device__ __forceinline__ uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
 
-// Copies kBytes (4, 8 or 16) to shared memory; zeros where !valid. 16 bytes go round L1.
+// Copies kBytes (4, 8 or 16) to shared memory if `when`; zeros where !valid. 16 bytes go round L1. The condition is in
+// the instruction: a branch would cut the block that ptxas schedules.
 template <int kBytes>
-__device__ __forceinline__ void copy_async(uint32_t shared, const void* global, bool valid = true) {
+__device__ __forceinline__ void copy_async(uint32_t shared, const void* global, bool when = true, bool valid = true) {
   const int bytes = valid ? kBytes : 0;
   if constexpr (kBytes == 16) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(bytes) : "memory");
+    asm volatile(
+        "{\n .reg .pred when;\n setp.ne.b32 when, %3, 0;\n @when cp.async.cg.shared.global [%0], [%1], 16, %2;\n}" ::"r"(
+            shared),
+        "l"(global), "r"(bytes), "r"(static_cast<int>(when))
+        : "memory");
   } else {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared), "l"(global), "n"(kBytes), "r"(bytes)
-                 : "memory");
+    asm volatile(
+        "{\n .reg .pred when;\n setp.ne.b32 when, %4, 0;\n @when cp.async.ca.shared.global [%0], [%1], %2, %3;\n}" ::"r"(
+            shared),
+        "l"(global), "n"(kBytes), "r"(bytes), "r"(static_cast<int>(when))
+        : "memory");
   }
 }
 __device__ __forceinline__ void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int kPending>
 __device__ __forceinline__ void copy_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+// A barrier whose arrival and waiting are two steps. Its phases alternate 0, 1.
+__device__ __forceinline__ void barrier_init(uint32_t barrier, int count) {
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
+}
+__device__ __forceinline__ void barrier_arrive(uint32_t barrier) {
+  asm volatile("{\n .reg .b64 state;\n mbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(barrier) : "memory");
+}
+__device__ __forceinline__ void barrier_wait(uint32_t barrier, unsigned phase) {
+  asm volatile(
+      "{\n .reg .pred done;\n again_%=:\n mbarrier.test_wait.parity.shared.b64 done, [%0], %1;\n @!done bra again_%=;\n}" ::"r"(
+          barrier),
+      "r"(phase)
+      : "memory");
 }
 
 __device__ __forceinline__ void load_matrix(uint32_t (&r)[4], uint32_t shared) {

@@ -13,7 +13,7 @@ __device__ __forceinline__ int fragment_row(int lane, int j) {
 }
 
 // One thread, one lane's 16 bytes. q [n, k], packed [n / 16][k / 32][32 lanes][4 words].
-__global__ void pack_w8_kernel(const uint32_t* q, int n, int steps, int64_t total, uint4* packed) {
+__global__ void pack_w8_kernel(const uint32_t* q, int steps, int64_t total, uint4* packed) {
   const int64_t at = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
   if (at >= total) return;
   const int lane = at % 32, step = at / 32 % steps, group = at / 32 / steps;
@@ -21,14 +21,14 @@ __global__ void pack_w8_kernel(const uint32_t* q, int n, int steps, int64_t tota
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     const int row = group * 16 + fragment_row(lane, i / 2);
-    word[i] = row < n ? q[static_cast<int64_t>(row) * steps * 8 + step * 8 + i % 2 * 4 + lane % 4] : 0;
+    word[i] = q[static_cast<int64_t>(row) * steps * 8 + step * 8 + i % 2 * 4 + lane % 4];
   }
   packed[at] = make_uint4(word[0], word[1], word[2], word[3]);
 }
 
 // One thread, one lane's 8 bytes: word j has the codes of the first half in the low nibbles of its bytes, those of the
 // second half in the high nibbles. codes [n, k / 2], packed [n / 16][k / 32][32 lanes][2 words].
-__global__ void pack_w4_kernel(const uint16_t* codes, int n, int steps, int64_t total, uint2* packed) {
+__global__ void pack_w4_kernel(const uint16_t* codes, int steps, int64_t total, uint2* packed) {
   const int64_t at = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
   if (at >= total) return;
   const int lane = at % 32, step = at / 32 % steps, group = at / 32 / steps;
@@ -36,7 +36,6 @@ __global__ void pack_w4_kernel(const uint16_t* codes, int n, int steps, int64_t 
 #pragma unroll
   for (int j = 0; j < 2; ++j) {
     const int row = group * 16 + fragment_row(lane, j);
-    if (row >= n) continue;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       // Four codes, the first in the lowest nibble.
@@ -48,30 +47,30 @@ __global__ void pack_w4_kernel(const uint16_t* codes, int n, int steps, int64_t 
   packed[at] = make_uint2(word[0], word[1]);
 }
 
-// group_scale [n, k / 64], packed [n / 16][k / 64][8 lanes of a column][2 fragments]. Rows beyond n get 0.
-__global__ void pack_scale_kernel(const uint8_t* scale, int n, int columns, int64_t total, uint8_t* packed) {
+// group_scale [n, k / 64], packed [n / 16][k / 64][8 lanes of a column][2 fragments].
+__global__ void pack_scale_kernel(const uint8_t* scale, int columns, int64_t total, uint8_t* packed) {
   const int64_t at = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
   if (at >= total) return;
   const int i = at % 16, column = at / 16 % columns, group = at / 16 / columns;
   const int row = group * 16 + fragment_row(i / 2 * 4, i % 2);
-  packed[at] = row < n ? scale[static_cast<int64_t>(row) * columns + column] : 0;
+  packed[at] = scale[static_cast<int64_t>(row) * columns + column];
 }
 
 constexpr int kThreads = 256;
 int blocks(int64_t threads) { return static_cast<int>((threads + kThreads - 1) / kThreads); }
 
 void check_sizes(const char* what, int64_t n, int64_t k) {
-  if (n < 1 || k < 64 || k % 64 != 0 || n > INT32_MAX || k > INT32_MAX)
+  if (n < 16 || n % 16 != 0 || k < 64 || k % 64 != 0 || n > INT32_MAX || k > INT32_MAX)
     check(cudaErrorInvalidValue, (std::string(what) + ": got " + std::to_string(n) + " rows of " + std::to_string(k) +
-                                  ", expected columns in multiples of 64").c_str());
+                                  ", expected rows in multiples of 16 and columns of 64").c_str());
 }
 
 }  // namespace
 
 void pack_w8(const int8_t* q, int64_t n, int64_t k, int8_t* packed, cudaStream_t stream) {
   check_sizes("pack_w8", n, k);
-  const int64_t total = packed_rows(n) * k / 16;
-  pack_w8_kernel<<<blocks(total), kThreads, 0, stream>>>(reinterpret_cast<const uint32_t*>(q), n, k / 32, total,
+  const int64_t total = n * k / 16;
+  pack_w8_kernel<<<blocks(total), kThreads, 0, stream>>>(reinterpret_cast<const uint32_t*>(q), k / 32, total,
                                                          reinterpret_cast<uint4*>(packed));
   check_launch("pack_w8");
 }
@@ -79,10 +78,10 @@ void pack_w8(const int8_t* q, int64_t n, int64_t k, int8_t* packed, cudaStream_t
 void pack_w4(const uint8_t* codes, const uint8_t* group_scale, int64_t n, int64_t k, uint8_t* packed,
              uint8_t* packed_group_scale, cudaStream_t stream) {
   check_sizes("pack_w4", n, k);
-  const int64_t total = packed_rows(n) * k / 16, scales = packed_rows(n) * k / 64;
-  pack_w4_kernel<<<blocks(total), kThreads, 0, stream>>>(reinterpret_cast<const uint16_t*>(codes), n, k / 32, total,
+  const int64_t total = n * k / 16, scales = n * k / 64;
+  pack_w4_kernel<<<blocks(total), kThreads, 0, stream>>>(reinterpret_cast<const uint16_t*>(codes), k / 32, total,
                                                          reinterpret_cast<uint2*>(packed));
-  pack_scale_kernel<<<blocks(scales), kThreads, 0, stream>>>(group_scale, n, k / 64, scales, packed_group_scale);
+  pack_scale_kernel<<<blocks(scales), kThreads, 0, stream>>>(group_scale, k / 64, scales, packed_group_scale);
   check_launch("pack_w4");
 }
 

@@ -1,0 +1,7 @@
+#include "backends/cuda/kernels/gemm_tiles.cuh"
+
+namespace inkling::cuda::gemm {
+
+void launch_w4a8(TileShape shape, const Args& args, cudaStream_t stream) { launch_kind<Kind::w4a8>(shape, args, stream); }
+
+}  // namespace inkling::cuda::gemm
