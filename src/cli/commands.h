@@ -6,6 +6,7 @@
 
 #include "base/progress.h"
 #include "pipeline/options.h"
+#include "pipeline/plan.h"
 
 namespace inkling::cli {
 
@@ -20,7 +21,11 @@ int run_generate(const CommandLine& line);
 int run_edit(const CommandLine& line);
 int run_inspect(const CommandLine& line);
 int run_plan(const CommandLine& line);
+int run_bench(const CommandLine& line);
 int run_synth(const CommandLine& line);
 int run_quantize(const CommandLine& line);
+
+// What plan and bench are asked for. Throws ArgumentError.
+PlanRequest make_plan_request(const OptionValues& options);
 
 }  // namespace inkling::cli

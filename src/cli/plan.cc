@@ -69,8 +69,7 @@ nlohmann::ordered_json to_json(const RunPlan& plan, const Placement* placement) 
 
 }  // namespace
 
-int run_plan(const CommandLine& line) {
-  const OptionValues& o = line.options;
+PlanRequest make_plan_request(const OptionValues& o) {
   PlanRequest r;
   r.model = make_engine_options(o);
   r.width = static_cast<int>(o.integer("width").value_or(0));
@@ -83,6 +82,12 @@ int run_plan(const CommandLine& line) {
   r.prompt_tokens = o.integer("prompt-tokens").value_or(64);
   r.batch = static_cast<int>(o.integer("batch").value_or(1));
   r.vae_tiling = o.flag("vae-tiling");
+  return r;
+}
+
+int run_plan(const CommandLine& line) {
+  const OptionValues& o = line.options;
+  const PlanRequest r = make_plan_request(o);
   const RunPlan plan = plan_run(r);
 
   std::optional<Placement> placement;

@@ -149,7 +149,8 @@ Result Engine::run(const Request& request, const Callbacks& callbacks) {
       if (rung.cpu) e.open({}, PrecisionChoice::automatic);
       Job job = prepared.job;
       const auto placement = e.placement(job, rung, result.notes);
-      e.parts->begin_run(&callbacks, placement, placement ? &e.plans.plan(e.options, job, *e.backend) : nullptr);
+      e.parts->listen(&callbacks);
+      e.parts->begin_run(placement, placement ? &e.plans.plan(e.options, job, *e.backend) : nullptr);
       const double loaded_before = e.parts->load_seconds();
       result.seconds.clear();
       current.clear();
@@ -171,7 +172,7 @@ Result Engine::run(const Request& request, const Callbacks& callbacks) {
       result.notes.push_back(fmt::format("{}; trying again: {}", error.what(), rung.text));
     }
   }
-  e.parts->end_run();
+  e.parts->listen(nullptr);
   result.activation_peak_bytes = e.backend->ops().memory().peak;
   result.device = e.backend->name();
   result.precision = name(e.backend->precision());

@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 #include "models/loader.h"
-#include "pipeline/plan.h"
 
 namespace inkling {
 
@@ -14,51 +13,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// The phase (job.cc) in which a part has its turn.
-constexpr std::pair<Part, std::string_view> kPhases[] = {{Part::vision, "see pictures"},
-                                                         {Part::text_encoder, "encode prompt"},
-                                                         {Part::vae_encoder, "encode image"},
-                                                         {Part::modulation, "modulation"},
-                                                         {Part::dit, "denoise"},
-                                                         {Part::vae_decoder, "decode"}};
-
 }  // namespace
 
 LoadedParts::LoadedParts(const ModelFiles& files, const EngineOptions& options, Backend& backend)
-    : files_(files), options_(options), backend_(backend) {}
-
-LoadedParts::~LoadedParts() { stores_.clear(); }
-
-void LoadedParts::begin_run(const Callbacks* callbacks, const std::optional<Placement>& placement,
-                            const RunPlan* plan) {
-  callbacks_ = callbacks;
-  if (!placement || plan == nullptr) return;
-  int64_t weights = 0, activations = 0;
-  for (size_t i = 0; i < plan->phases.size(); ++i) {
-    for (const auto& [part, phase] : kPhases) {
-      if (plan->phases[i].name != phase) continue;
-      const PhasePlacement& now = placement->phases[i];
-      // A part that is loaded stays where it is unless this job leaves it less room.
-      const auto known = placements_.find(part);
-      if (stores_.contains(part) && known != placements_.end() && known->second.resident_bytes > now.resident_bytes) {
-        stores_.erase(part);
-        OwnedParts::done(part);
-      }
-      if (!stores_.contains(part)) placements_[part] = now;
-    }
-    const PhaseNeed& need = plan->phases[i].need;
-    if (need.name != "modulation") weights += need.weight_bytes - need.host_bytes;
-    activations = std::max(activations, need.activation_bytes);
-  }
-  all_fit_ = weights + activations <= backend_.budget();
-}
-
-void LoadedParts::drop_all() {
-  stores_.clear();
-  known_steps_.clear();
-  known_timesteps_.clear();
-  for (const auto& [part, phase] : kPhases) OwnedParts::done(part);
-}
+    : PlacedParts(backend, options.keep_loaded), files_(files), options_(options) {}
 
 TextEncoder& LoadedParts::text_encoder() {
   return ready(text_encoder_, Part::text_encoder, files_.text_encoder, Component::text_encoder,
@@ -88,7 +46,7 @@ template <typename M, typename ConfigOf>
 M& LoadedParts::ready(std::unique_ptr<M>& slot, Part part, const std::filesystem::path& file, Component component,
                       const ConfigOf& config_of) {
   if (slot) {
-    if (const auto store = stores_.find(part); store != stores_.end()) store->second->unpark();
+    resume(part);
     return *slot;
   }
   const auto start = Clock::now();
@@ -102,62 +60,25 @@ M& LoadedParts::ready(std::unique_ptr<M>& slot, Part part, const std::filesystem
     if (loras->empty()) loras.reset();
   }
   loras_[part] = loras;
-  place(*module, part, checkpoint, loras.get());
+  load(*module, part, checkpoint, loras.get());
   note_unused(*module, *checkpoint);
   slot = std::move(module);
   load_seconds_ += std::chrono::duration<double>(Clock::now() - start).count();
   return *slot;
 }
 
-void LoadedParts::place(Module& module, Part part, std::shared_ptr<const Checkpoint> checkpoint, const LoraSet* loras) {
-  LoadOptions load;
-  load.loras = loras;
-  load.progress = [this](int64_t, int64_t) {
+void LoadedParts::load(Module& module, Part part, std::shared_ptr<const Checkpoint> checkpoint, const LoraSet* loras) {
+  LoadOptions options;
+  options.loras = loras;
+  options.progress = [this](int64_t, int64_t) {
     if (callbacks_ != nullptr && callbacks_->cancel != nullptr) callbacks_->cancel->throw_if_cancelled();
   };
-  Ops& ops = backend_.ops();
-  const auto placement = placements_.find(part);
-  if (ops.weight_mover() == nullptr || placement == placements_.end()) {
-    load_parameters(module, *checkpoint, ops, load);
-    return;
-  }
   require_parameters(module, *checkpoint);
-  ModuleStore::Options options;
-  options.parked = options_.keep_loaded && !all_fit_ && part != Part::modulation;
-  options.resident = placement->second.resident;
-  if (placement->second.streamed_blocks > 0) {
-    const bool many_passes = part == Part::dit || options_.keep_loaded;
-    options.mode = many_passes && part != Part::modulation ? ModuleStore::Mode::streamed : ModuleStore::Mode::once;
-    if (options.mode == ModuleStore::Mode::once) options.parked = false;
-  }
-  stores_[part] = std::make_unique<ModuleStore>(
-      module, ops,
-      [this, checkpoint, load](const Parameter& p) {
-        load.progress(0, 0);
-        load_parameter(p, *checkpoint, backend_.ops(), load);
-      },
-      options);
-}
-
-void LoadedParts::done(Part part) {
-  const auto store = stores_.find(part);
-  // Modulation is a third of the weights and its result is kept: it goes, unless there is room for everything.
-  if (options_.keep_loaded && (part != Part::modulation || !backend_.on_gpu())) {
-    if (store != stores_.end()) store->second->park();
-    return;
-  }
-  if (store != stores_.end()) stores_.erase(store);
-  OwnedParts::done(part);
-}
-
-const std::vector<StepModulation>* LoadedParts::known_modulation(const std::vector<float>& timesteps) {
-  return !known_steps_.empty() && known_timesteps_ == timesteps ? &known_steps_ : nullptr;
-}
-
-void LoadedParts::keep_modulation(const std::vector<float>& timesteps, const std::vector<StepModulation>& steps) {
-  if (!options_.keep_loaded) return;
-  known_timesteps_ = timesteps;
-  known_steps_ = steps;
+  const bool placed = place(module, part, [this, checkpoint, options](const Parameter& p) {
+    options.progress(0, 0);
+    load_parameter(p, *checkpoint, backend_.ops(), options);
+  });
+  if (!placed) load_parameters(module, *checkpoint, backend_.ops(), options);
 }
 
 // Tensors that no network of the file has a place for: a hint that the file is another model's.

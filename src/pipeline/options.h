@@ -21,6 +21,7 @@ enum OptionScope : unsigned {
   kSynth = 1u << 3,
   kInspect = 1u << 4,
   kQuantize = 1u << 5,
+  kBench = 1u << 6,
   kDraw = kGenerate | kEdit,
 };
 

@@ -173,32 +173,31 @@ EncodedPrompt planned_prompt(int64_t template_tokens, int64_t tokens, int refere
   return p;
 }
 
+}  // namespace
+
 // A job of the right shapes without content.
-Job planned_job(const PlanRequest& r, const ModelSizes& sizes) {
+Job shaped_job(const PlanRequest& r, const ModelConfig& config, const ModelDefaults& defaults) {
   const auto pick = [](int64_t asked, int64_t preset, int64_t otherwise) {
     return static_cast<int>(asked > 0 ? asked : preset > 0 ? preset : otherwise);
   };
   Job job;
-  job.width = pick(r.width, sizes.defaults.width, 1024);
-  job.height = pick(r.height, sizes.defaults.height, 1024);
+  job.width = pick(r.width, defaults.width, 1024);
+  job.height = pick(r.height, defaults.height, 1024);
   const int64_t tokens = job.width / kPixelsPerToken * (job.height / kPixelsPerToken);
   const int64_t drop = r.references > 0 ? 64 : 34;
-  job.cfg_scale = r.cfg_scale >= 0 ? r.cfg_scale : sizes.defaults.cfg_scale.value_or(4.f);
+  job.cfg_scale = r.cfg_scale >= 0 ? r.cfg_scale : defaults.cfg_scale.value_or(4.f);
   job.positive = planned_prompt(drop, r.prompt_tokens, r.references, r.vision_tokens);
   if (job.cfg_scale > 1) job.negative = planned_prompt(drop, r.negative_tokens, r.references, r.vision_tokens);
   const auto side = static_cast<int64_t>(std::lround(std::sqrt(static_cast<double>(r.vision_tokens)))) * 2;
   for (int i = 0; i < r.references; ++i) {
-    job.vision.push_back({host_tensor(Shape{side * side, sizes.config.vision.patch_values()}), side, side});
+    job.vision.push_back({host_tensor(Shape{side * side, config.vision.patch_values()}), side, side});
     job.references.push_back(host_tensor(Shape{job.height, job.width, 3}));
   }
-  job.schedule = make_schedule({}, pick(r.steps, sizes.defaults.steps, r.references > 0 ? 40 : 50), tokens);
-  for (int i = 0; i < r.batch; ++i)
-    job.noise.push_back(host_tensor(Shape{tokens, 4 * sizes.config.vae.latent_channels}));
+  job.schedule = make_schedule({}, pick(r.steps, defaults.steps, r.references > 0 ? 40 : 50), tokens);
+  for (int i = 0; i < r.batch; ++i) job.noise.push_back(host_tensor(Shape{tokens, 4 * config.vae.latent_channels}));
   if (r.vae_tiling) job.tiling = Tiling{};
   return job;
 }
-
-}  // namespace
 
 RunPlan plan_run(const PlanRequest& request) {
   const ModelSizes sizes = sizes_of(request.model);
@@ -207,7 +206,7 @@ RunPlan plan_run(const PlanRequest& request) {
   const PictureSize seen = smart_resize(size_of_area(kVisionArea, 1.0),
                                         {28, sizes.config.processor.min_pixels, sizes.config.processor.max_pixels});
   r.vision_tokens = seen.pixels() / (28 * 28);
-  return plan(sizes, planned_job(r, sizes), *planning_backend(r.model.device, r.model.precision));
+  return plan(sizes, shaped_job(r, sizes.config, sizes.defaults), *planning_backend(r.model.device, r.model.precision));
 }
 
 RunPlan plan_job(const EngineOptions& model, const Job& job, const Backend& backend) {

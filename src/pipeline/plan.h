@@ -12,6 +12,8 @@
 namespace inkling {
 
 struct Job;
+struct ModelConfig;
+struct ModelDefaults;
 
 struct PlanRequest {
   EngineOptions model;        // model.model may name a preset (presets.h)
@@ -43,6 +45,8 @@ struct RunPlan {
 };
 
 RunPlan plan_run(const PlanRequest& request);
+// A job of the request's shapes; its tensors hold zeros.
+Job shaped_job(const PlanRequest& request, const ModelConfig& config, const ModelDefaults& defaults);
 // The plan of a prepared job (job.h) on this backend: Engine::plan.
 RunPlan plan_job(const EngineOptions& model, const Job& job, const Backend& backend);
 // Of each phase, who lives where in a budget.

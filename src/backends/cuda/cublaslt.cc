@@ -65,6 +65,9 @@ Plan& CublasLt::Impl::plan(const Call& c, bool bias, int64_t workspace_bytes) {
     set(p->desc, CUBLASLT_MATMUL_DESC_A_SCALE_MODE, CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F);
     set(p->desc, CUBLASLT_MATMUL_DESC_B_SCALE_MODE, CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F);
     set(p->desc, CUBLASLT_MATMUL_DESC_FAST_ACCUM, int8_t{1});
+    // The heuristic finds nothing for scales that are not there.
+    set(p->desc, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, c.w_scale);
+    set(p->desc, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, c.x_scale);
   }
   if (bias) {
     const cudaDataType_t type = c.y_type == cuda::Elem::f32 && c.type == cuda::Elem::bf16 ? CUDA_R_32F : CUDA_R_16BF;

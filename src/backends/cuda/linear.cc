@@ -145,8 +145,13 @@ Tensor CudaOps::linear_add(const Tensor& x, const Weight& w, const Tensor& resid
       workspace(OpCall{.kind = OpKind::linear_add, .rows = x.rows(), .operand = x.dtype(), .weights = {&w}});
   Space space(memory->data(), memory->bytes());
   const Weight* const weights[] = {&w};
+  // Products add residuals of f32; another one is added after.
+  const bool fused = residual.dtype() == DType::f32;
   product(convert(x, weights, space, 0), w, x.rows(),
-          {.y = y.raw(), .type = Elem::f32, .residual = f32_or_null("linear_add", residual)}, space, 0);
+          {.y = y.raw(), .type = Elem::f32, .residual = fused ? residual.data<float>() : nullptr}, space, 0);
+  if (!fused)
+    cuda::axpby(1.f, y.raw(), Elem::f32, 1.f, residual.raw(), elem("linear_add", residual), y.elements(), y.raw(),
+                Elem::f32, context_->lane());
   return y;
 }
 
