@@ -5,11 +5,12 @@
 
 namespace inkling::cuda::gemm {
 
-// Shared memory behind the stages: a barrier and the operands of the end that are read once a tile.
+// Shared memory behind the stages: a barrier, the origin of the next tile, and the operands of the end that are read
+// once a tile.
 template <Kind kKind, class T>
 struct EndShared {
   static constexpr int kScales = kKind == Kind::bf16 ? 0 : 4, kSums = kKind == Kind::w4a8 ? 4 : 0;  // bytes a row
-  static constexpr int kRowScale = 16, kRowSum = kRowScale + kScales * T::kBM, kColumnScale = kRowSum + kSums * T::kBM,
+  static constexpr int kNextTile = 8, kRowScale = 16, kRowSum = kRowScale + kScales * T::kBM, kColumnScale = kRowSum + kSums * T::kBM,
                        kBias = kColumnScale + kScales * T::kBN, kBytes = kBias + 4 * T::kBN;
 
   __device__ __forceinline__ static void fetch(const Args& args, uint32_t to, int m0, int n0) {
@@ -93,87 +94,90 @@ __device__ __forceinline__ uint32_t pack_bf16(float a, float b) {
   return reinterpret_cast<const uint32_t&>(v);
 }
 
+// A group of 16 columns (four of them this thread's) and up to 8 of the thread's rows at a time.
 template <Kind kKind, class T, bool kResidual>
 __device__ __forceinline__ void finish(const Args& args, typename Product<kKind>::Acc (&acc)[T::kMI][2 * T::kNU][4],
                                        const char* shared, int m0, int n0) {
-  constexpr int kRows = 2 * T::kMI, kGroups = T::kNU;
+  using End = EndShared<kKind, T>;
+  constexpr int kRows = T::kMI % 2 == 1 ? 2 * T::kMI : 4, kBlocks = 2 * T::kMI / kRows;
+  static_assert(2 * T::kMI % kRows == 0);
   const GemmEnd& end = args.end;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int row_in = warp % T::kWarpsM * T::kWM + lane / 4;
-  const int column_in = warp / T::kWarpsM * T::kWN + lane % 4 * 4;
+  const int row_in = warp % T::kWarpsM * T::kWM + lane / 4, column_in = warp / T::kWarpsM * T::kWN + lane % 4 * 4;
   auto row_of = [&](int r) { return row_in + r / 2 * 16 + r % 2 * 8; };
-  const float* row_scale = reinterpret_cast<const float*>(shared + EndShared<kKind, T>::kRowScale);
-  const int32_t* row_sum = reinterpret_cast<const int32_t*>(shared + EndShared<kKind, T>::kRowSum);
-  const float* column_scale = reinterpret_cast<const float*>(shared + EndShared<kKind, T>::kColumnScale);
-  const float* column_bias = reinterpret_cast<const float*>(shared + EndShared<kKind, T>::kBias);
-  const int64_t y_stride = end.y_stride;
+  auto there = [&](int row, int column) { return row < args.m && column < args.n; };
+  auto floats = [&](int at) { return reinterpret_cast<const float*>(shared + at); };
 
-  // The residual of a group of columns is read before the group before it is stored.
+  // The residual of a block is read before the block before it is stored.
   float4 residual[kResidual ? kRows : 1];
-  auto load_residual = [&](int u) {
-    const int column = n0 + column_in + u * 16;
+  auto load_residual = [&](int block) {
+    const int column = n0 + column_in + block / kBlocks * 16;
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      const int row = m0 + row_of(r);
-      if (row < args.m && column < args.n)
-        residual[r] = *reinterpret_cast<const float4*>(end.residual + static_cast<int64_t>(row) * args.n + column);
+      const int row = m0 + row_of(block % kBlocks * kRows + r);
+      if (there(row, column))
+        {
+        const float4* from = reinterpret_cast<const float4*>(end.residual + static_cast<int64_t>(row) * args.n + column);
+        residual[r] = T::kStream ? __ldcs(from) : *from;
+      }
     }
   };
   if constexpr (kResidual) load_residual(0);
 #pragma unroll
-  for (int u = 0; u < kGroups; ++u) {
-    const int column = n0 + column_in + u * 16;
+  for (int block = 0; block < T::kNU * kBlocks; ++block) {
+    const int u = block / kBlocks, first = block % kBlocks * kRows, column = n0 + column_in + u * 16;
     float v[4 * kRows];
     float4 scale = {1.f, 1.f, 1.f, 1.f}, bias = {0.f, 0.f, 0.f, 0.f};
-    if constexpr (kKind != Kind::bf16) scale = *reinterpret_cast<const float4*>(column_scale + column_in + u * 16);
-    if (end.bias) bias = *reinterpret_cast<const float4*>(column_bias + column_in + u * 16);
+    if constexpr (kKind != Kind::bf16)
+      scale = *reinterpret_cast<const float4*>(floats(End::kColumnScale) + column_in + u * 16);
+    if (end.bias) bias = *reinterpret_cast<const float4*>(floats(End::kBias) + column_in + u * 16);
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      float rs = 1.f;
-      if constexpr (kKind != Kind::bf16) rs = row_scale[row_of(r)];
-      int shift = 0;
-      if constexpr (kKind == Kind::w4a8) shift = 128 * row_sum[row_of(r)];
+      float row_scale = 1.f;
+      if constexpr (kKind != Kind::bf16) row_scale = floats(End::kRowScale)[row_of(first + r)];
+      int shift = 0;  // the weights are 128 too large
+      if constexpr (kKind == Kind::w4a8)
+        shift = 128 * reinterpret_cast<const int32_t*>(shared + End::kRowSum)[row_of(first + r)];
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        float sum;
-        if constexpr (kKind == Kind::w4a8) {
-          sum = static_cast<float>(acc[r / 2][2 * u + e / 2][r % 2 * 2 + e % 2] - shift);
-        } else {
-          sum = static_cast<float>(acc[r / 2][2 * u + e / 2][r % 2 * 2 + e % 2]);
-        }
+        auto sum = acc[(first + r) / 2][2 * u + e / 2][r % 2 * 2 + e % 2];
+        if constexpr (kKind == Kind::w4a8) sum -= shift;
         const float s = e == 0 ? scale.x : e == 1 ? scale.y : e == 2 ? scale.z : scale.w;
         const float b = e == 0 ? bias.x : e == 1 ? bias.y : e == 2 ? bias.z : bias.w;
-        v[4 * r + e] = kKind == Kind::bf16 ? sum + b : fmaf(sum * rs, s, b);
+        const float f = static_cast<float>(sum);
+        v[4 * r + e] = kKind == Kind::bf16 ? f + b : fmaf(f * row_scale, s, b);
       }
     }
     activate(v, end.act);
     if constexpr (kResidual) {
       float4 gate = {1.f, 1.f, 1.f, 1.f};
-      if (end.gate && end.groups.count == 1 && column < args.n)
-        gate = *reinterpret_cast<const float4*>(end.gate + static_cast<int64_t>(end.groups.table_row[0]) * args.n + column);
+      auto load_gate = [&](int table_row) {
+        gate = *reinterpret_cast<const float4*>(end.gate + static_cast<int64_t>(table_row) * args.n + column);
+      };
+      if (end.gate && end.groups.count == 1 && column < args.n) load_gate(end.groups.table_row[0]);
 #pragma unroll
       for (int r = 0; r < kRows; ++r) {
-        const int row = m0 + row_of(r);
-        if (end.gate && end.groups.count > 1 && row < args.m && column < args.n)
-          gate = *reinterpret_cast<const float4*>(end.gate + static_cast<int64_t>(table_row(end.groups, row)) * args.n +
-                                                  column);
+        const int row = m0 + row_of(first + r);
+        if (end.gate && end.groups.count > 1 && there(row, column)) load_gate(table_row(end.groups, row));
         const float4 add = residual[r];
         v[4 * r] = fmaf(gate.x, v[4 * r], add.x);
         v[4 * r + 1] = fmaf(gate.y, v[4 * r + 1], add.y);
         v[4 * r + 2] = fmaf(gate.z, v[4 * r + 2], add.z);
         v[4 * r + 3] = fmaf(gate.w, v[4 * r + 3], add.w);
       }
-      if (u + 1 < kGroups) load_residual(u + 1);
+      if (block + 1 < T::kNU * kBlocks) load_residual(block + 1);
     }
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      const int row = m0 + row_of(r);
-      if (row >= args.m || column >= args.n) continue;
+      const int row = m0 + row_of(first + r);
+      if (!there(row, column)) continue;
+      const int64_t at = row * end.y_stride + column;
       if (end.type == Elem::f32) {
-        *reinterpret_cast<float4*>(static_cast<float*>(end.y) + row * y_stride + column) =
-            make_float4(v[4 * r], v[4 * r + 1], v[4 * r + 2], v[4 * r + 3]);
+        float4* to = reinterpret_cast<float4*>(static_cast<float*>(end.y) + at);
+        const float4 f = make_float4(v[4 * r], v[4 * r + 1], v[4 * r + 2], v[4 * r + 3]);
+        if constexpr (T::kStream) __stcs(to, f); else *to = f;
       } else {
-        *reinterpret_cast<uint2*>(static_cast<__nv_bfloat16*>(end.y) + row * y_stride + column) =
+        *reinterpret_cast<uint2*>(static_cast<__nv_bfloat16*>(end.y) + at) =
             make_uint2(pack_bf16(v[4 * r], v[4 * r + 1]), pack_bf16(v[4 * r + 2], v[4 * r + 3]));
       }
     }

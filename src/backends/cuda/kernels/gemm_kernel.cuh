@@ -2,9 +2,13 @@
 //
 // A CTA makes a kBM x kBN tile of y after another (persistent). Rows of x (and of bf16 weights) lie in shared memory
 // with their 16-byte chunks swizzled, so that ldmatrix has no bank conflicts; packed weights lie there in fragment
-// order (pack.h) and are read straight. kStages slices of kBK bytes are in flight; while the tensor cores work on one
-// 64-byte step, the fragments of the next come out of shared memory. The first slices of the next tile are fetched
-// while the end of this one (gemm_end.cuh) is computed from registers.
+// order (pack.h) and are read straight. kStages slices of kBK bytes of k are in flight; while the tensor cores work on
+// one step of 32 bytes, the fragments of the next come out of shared memory. The first slices of the next tile are
+// fetched while the end of this one (gemm_end.cuh) is computed from registers.
+//
+// What limits it on Hopper: mma.sync takes 6 clocks of a scheduler and every instruction of the arithmetic pipes 1.1
+// to 1.5 more, while loads from shared memory cost nothing (bench/ladder/gemm). So the loop over slices is unrolled by
+// the number of stages: addresses are then constants beside a few registers that stay.
 //
 // Columns: W's rows are taken in groups of 16, ordered so that the two n8 fragments of a group give a thread four
 // neighbouring columns of y: column c of fragment j is row 4 (c / 2) + 2 j + c % 2 of the group.
@@ -15,10 +19,10 @@
 
 namespace inkling::cuda::gemm {
 
-// kBK: bytes of k a stage, 64, 128 or 256. kMinBlocks: CTAs an SM that registers must allow.
-template <int kBM_, int kBN_, int kWarpsM_, int kWarpsN_, int kBK_, int kStages_, int kMinBlocks_, int kOpt_ = 3>
+// kBK: bytes of k a slice, 64, 128 or 256. kMinBlocks: CTAs an SM that registers must allow.
+template <int kBM_, int kBN_, int kWarpsM_, int kWarpsN_, int kBK_, int kStages_, int kMinBlocks_, int kOpt = 0>
 struct Tile {
-  static constexpr bool kRing = kOpt_ & 1, kSplit = kOpt_ & 2, kBatch = kOpt_ & 4, kHoist = kOpt_ & 8, kWhole = kOpt_ & 16;
+  static constexpr bool kSplit = kOpt & 1, kEarly = kOpt & 2, kFlip = kOpt & 4, kStream = kOpt & 8;
   static constexpr int kBM = kBM_, kBN = kBN_, kWarpsM = kWarpsM_, kWarpsN = kWarpsN_, kBK = kBK_, kStages = kStages_,
                        kMinBlocks = kMinBlocks_;
   static constexpr int kThreads = 32 * kWarpsM * kWarpsN;
@@ -48,13 +52,20 @@ __device__ __forceinline__ uint32_t swizzle(uint32_t r, uint32_t c) {
   }
 }
 
-// From the place of a chunk of step 0 to that of step s; low bits of `at` count from a multiple of 128.
+// Places of a lane's chunk in the steps of a slice: in step s of slice 0, its place in step 0 with two (three) bits of
+// the chunk's number changed.
 template <int kBK>
-__device__ __forceinline__ uint32_t step_address(uint32_t at, int s) {
-  return (at ^ (s % (kBK == 64 ? 2 : 4) * 32)) + s / (kBK == 64 ? 2 : 4) * 128;
-}
+struct StepAddress {
+  static constexpr int kFlips = kBK == 64 ? 2 : 4;
+  uint32_t flipped[kFlips];
+  __device__ __forceinline__ StepAddress(uint32_t base, uint32_t place) {
+#pragma unroll
+    for (int i = 0; i < kFlips; ++i) flipped[i] = base + (place ^ (i * 32));
+  }
+  __device__ __forceinline__ uint32_t at(int s) const { return flipped[s % kFlips] + s / kFlips * 128; }
+};
 
-// Fetches slices of x and W: what a thread must know to copy its chunks.
+// Fetches slices of x and W: where the chunks come from that this thread copies.
 template <Kind kKind, class T>
 struct Fetch {
   using S = Stage<kKind, T>;
@@ -62,79 +73,86 @@ struct Fetch {
   static constexpr unsigned kRowChunks = T::kBK / 16;
   static constexpr unsigned kChunksA = S::kA / 16, kChunksB = S::kB / 16, kChunksS = S::kS / 16;
   static constexpr int kNA = (kChunksA + kT - 1) / kT, kNB = (kChunksB + kT - 1) / kT, kNS = (kChunksS + kT - 1) / kT;
-  static constexpr int kCount = kNA + kNB + kNS;
   // A slice may reach beyond k: only with long slices or with k a multiple of 16 bytes alone.
   static constexpr bool kTail = T::kBK > 64 || kKind == Kind::bf16;
-  static constexpr bool kRows = kKind == Kind::bf16;                  // W as rows, not packed
+  static constexpr bool kRows = kKind == Kind::bf16;                   // W as rows, not packed
   static constexpr unsigned kGroupChunks = S::kAtom / 16 * T::kSteps;  // of 16 packed rows
   static constexpr unsigned kBytesB = kRows ? 1 : S::kAtom / 32;       // bytes of W in a group a byte of k
   static_assert(kT % kRowChunks == 0);
 
-  const char *x, *w, *s;  // at the slice to be fetched next
-  uint32_t x_off[kNA], w_off[kNB], s_off[kNS > 0 ? kNS : 1];
+  const char *x[kNA], *w[kNB], *s[kNS > 0 ? kNS : 1];
 
   __device__ __forceinline__ void set_tile(const Args& args, int m0, int n0) {
-    const unsigned tid = threadIdx.x, kb = args.k_bytes;
-    x = static_cast<const char*>(args.x) + static_cast<int64_t>(m0) * kb;
-    const unsigned last_row = args.m - 1 - m0;
+    const unsigned tid = threadIdx.x;
+    const int64_t kb = args.k_bytes;
 #pragma unroll
     for (int i = 0; i < kNA; ++i) {
       const unsigned q = tid + i * kT;
-      x_off[i] = min(q / kRowChunks, last_row) * kb + q % kRowChunks * 16;
+      x[i] = static_cast<const char*>(args.x) + min(m0 + static_cast<int>(q / kRowChunks), args.m - 1) * kb +
+             q % kRowChunks * 16;
     }
-    const unsigned last_group = args.n / 16 - 1 - n0 / 16, last_column = args.n - 1 - n0;
-    w = static_cast<const char*>(args.w) + static_cast<int64_t>(n0 / 16) * kb * (kRows ? 16 : kBytesB);
-    s = reinterpret_cast<const char*>(args.group_scale) + static_cast<int64_t>(n0 / 16) * (kb / 4);
 #pragma unroll
     for (int i = 0; i < kNB; ++i) {
       const unsigned q = tid + i * kT;
-      if constexpr (kRows) {
-        w_off[i] = min(q / kRowChunks, last_column) * kb + q % kRowChunks * 16;
-      } else {
-        w_off[i] = min(q / kGroupChunks, last_group) * kb * kBytesB + q % kGroupChunks * 16;
-      }
+      w[i] = static_cast<const char*>(args.w) +
+             (kRows ? min(n0 + static_cast<int>(q / kRowChunks), args.n - 1) * kb + q % kRowChunks * 16
+                    : min(n0 / 16 + static_cast<int>(q / kGroupChunks), args.n / 16 - 1) * kb * kBytesB +
+                          q % kGroupChunks * 16);
     }
 #pragma unroll
     for (int i = 0; i < kNS; ++i) {
       const unsigned q = tid + i * kT;
-      s_off[i] = min(q / (T::kSteps / 2), last_group) * (kb / 4) + q % (T::kSteps / 2) * 16;
+      s[i] = reinterpret_cast<const char*>(args.group_scale) +
+             min(n0 / 16 + static_cast<int>(q / (T::kSteps / 2)), args.n / 16 - 1) * (kb / 4) + q % (T::kSteps / 2) * 16;
     }
   }
-  __device__ __forceinline__ void advance() {
-    x += T::kBK;
-    w += T::kBK * kBytesB;
-    s += T::kBK / 4;
+  __device__ __forceinline__ void advance(int slices) {
+#pragma unroll
+    for (int i = 0; i < kNA; ++i) x[i] += slices * T::kBK;
+#pragma unroll
+    for (int i = 0; i < kNB; ++i) w[i] += slices * T::kBK * static_cast<int>(kBytesB);
+#pragma unroll
+    for (int i = 0; i < kNS; ++i) s[i] += slices * T::kBK / 4;
   }
 
-  // Chunk c of the thread's kCount. left: bytes of k from the slice's begin.
-  __device__ __forceinline__ void copy(int c, uint32_t stage, unsigned left, bool when = true) const {
+  // The slice `ahead` slices further on. left: bytes of k from its begin on; nothing is copied if there are none.
+  __device__ __forceinline__ void copy(int ahead, uint32_t stage, int left) const {
     const unsigned tid = threadIdx.x;
-    if (c < kNA) {
-      const unsigned q = tid + c * kT;
-      const bool valid = !kTail || q % kRowChunks * 16 < left;
-      copy_async<16>(stage + place(tid / kRowChunks, c * (kT / kRowChunks)), valid ? x + x_off[c] : x,
-                     when && (kChunksA % kT == 0 || q < kChunksA), valid);
-    } else if (c < kNA + kNB) {
-      const unsigned i = c - kNA, q = tid + i * kT;
+    const bool more = left > 0;
+#pragma unroll
+    for (int i = 0; i < kNA; ++i) {
+      const bool valid = !kTail || static_cast<int>(tid % kRowChunks * 16) < left;
+      copy_async<16>(stage + place(tid / kRowChunks, i * (kT / kRowChunks)), x[i] + ahead * T::kBK,
+                     more && (kChunksA % kT == 0 || tid + i * kT < kChunksA), valid);
+    }
+#pragma unroll
+    for (int i = 0; i < kNB; ++i) {
+      const unsigned q = tid + i * kT;
       uint32_t to = q * 16;
       unsigned k = q % kGroupChunks / (S::kAtom / 16) * 32;
       if constexpr (kRows) {
-        const unsigned r = q / kRowChunks;  // W's row within the tile -> its place in fragment order
-        to = swizzle<T::kBK>((r & ~15u) | ((r >> 1 & 1) << 3) | ((r >> 2 & 3) << 1) | (r & 1), q % kRowChunks);
-        k = q % kRowChunks * 16;
+        to = place(fragment_row(tid / kRowChunks), i * (kT / kRowChunks), tid / kRowChunks);
+        k = tid % kRowChunks * 16;
       }
-      const bool valid = !kTail || k < left;
-      copy_async<16>(stage + S::kA + to, valid ? w + w_off[i] : w, when && (kChunksB % kT == 0 || q < kChunksB), valid);
-    } else {
-      const unsigned i = c - kNA - kNB, q = tid + i * kT;
-      const bool valid = !kTail || q % (T::kSteps / 2) * 64 < left;
-      copy_async<16>(stage + S::kA + S::kB + q * 16, valid ? s + s_off[i] : s,
-                     when && (kChunksS % kT == 0 || q < kChunksS), valid);
+      const bool valid = !kTail || static_cast<int>(k) < left;
+      copy_async<16>(stage + S::kA + to, w[i] + ahead * T::kBK * static_cast<int>(kBytesB),
+                     more && (kChunksB % kT == 0 || q < kChunksB), valid);
+    }
+#pragma unroll
+    for (int i = 0; i < kNS; ++i) {
+      const unsigned q = tid + i * kT;
+      const bool valid = !kTail || static_cast<int>(q % (T::kSteps / 2) * 64) < left;
+      copy_async<16>(stage + S::kA + S::kB + q * 16, s[i] + ahead * T::kBK / 4,
+                     more && (kChunksS % kT == 0 || q < kChunksS), valid);
     }
   }
 
  private:
-  // Place of the thread's chunk `rows` rows below row r.
+  // Where row r of W within the tile lies, in fragment order.
+  __device__ __forceinline__ static unsigned fragment_row(unsigned r) {
+    return (r & ~15u) | ((r >> 1 & 1) << 3) | ((r >> 2 & 3) << 1) | (r & 1);
+  }
+  // Place of the thread's chunk `rows` rows below row r; `rows` is a constant.
   __device__ __forceinline__ static uint32_t place(unsigned r, unsigned rows) {
     const unsigned c = threadIdx.x % kRowChunks;
     if constexpr (kT / kRowChunks % 8 == 0) {
@@ -143,50 +161,106 @@ struct Fetch {
       return swizzle<T::kBK>(r + rows, c);
     }
   }
+  __device__ __forceinline__ static uint32_t place(unsigned fragment, unsigned rows, unsigned r) {
+    const unsigned c = threadIdx.x % kRowChunks;
+    if constexpr (kT / kRowChunks % 16 == 0) {
+      return swizzle<T::kBK>(fragment, c) + rows * T::kBK;
+    } else {
+      return swizzle<T::kBK>(fragment_row(r + rows), c);
+    }
+  }
 };
 
-// The fragments of a warp's part of W: 16 columns (u) of a 32-byte step.
+// The fragments of a warp, and where they come from.
+//
+// Within a step either columns or rows are the outer loop of the products. The fragments of the outer operand are
+// replaced by those of the next step as soon as they have been used; the inner operand has two sets. 4-bit weights are
+// the inner operand: unpacked a step ahead.
 template <Kind kKind, class T>
-struct Weights {
+struct Fragments {
   using S = Stage<kKind, T>;
   static constexpr bool kCodes = kKind == Kind::w4a8;
-  static constexpr int kRing = T::kRing ? (kCodes ? T::kNU : T::kNU) : 2;
-  static constexpr int kB = kCodes ? (T::kWhole ? 2 * T::kNU : 2) : kRing;
-  uint32_t b[kB][4];       // as the tensor cores take them: two n8 fragments
-  uint32_t raw[kRing][2];  // 4-bit codes on their way
-  uint32_t scale[kRing];
-  uint32_t hs[T::kNU][2], ho[T::kNU][2];
+  static constexpr bool kRowsOuter = kCodes != T::kFlip;
+  static constexpr int kMI = T::kMI, kNU = T::kNU;
+  uint32_t a[kRowsOuter ? 1 : 2][kMI][4];
+  uint32_t b[kRowsOuter ? 2 : 1][kNU][4];  // two n8 fragments each
+  uint32_t codes[kNU][2], scale[kNU][2], offset[kNU][2];
+  StepAddress<T::kBK> a_at, b_at;
+  uint32_t packed_at, scale_at;
 
-  __device__ __forceinline__ static uint32_t lane_offset(int warp_n, int lane) {
-    const int first = warp_n * T::kWN;
+  __device__ __forceinline__ Fragments(uint32_t shared0, int warp_m, int warp_n, int lane)
+      : a_at(shared0, swizzle<T::kBK>(warp_m * T::kWM + lane % 16, lane / 16)),
+        b_at(shared0 + S::kA, swizzle<T::kBK>(warp_n * T::kWN + (lane & 7) + (lane >> 4) * 8, lane >> 3 & 1)),
+        packed_at(shared0 + S::kA + warp_n * kNU * T::kSteps * S::kAtom + lane * (S::kAtom / 32)),
+        scale_at(shared0 + S::kA + S::kB + warp_n * kNU * (T::kSteps / 2) * 16 + lane / 4 * 2) {}
+
+  // Step s of the slice in stage number `stage`.
+  __device__ __forceinline__ void load_a(int i, int stage, int s) {
+    load_matrix(a[kRowsOuter ? 0 : s % 2][i], a_at.at(s) + stage * S::kBytes + i * 16 * T::kBK);
+  }
+  __device__ __forceinline__ void load_b(int u, int stage, int s) {
     if constexpr (kKind == Kind::bf16) {
-      return S::kA + swizzle<T::kBK>(first + (lane & 7) + (lane >> 4) * 8, lane >> 3 & 1);
+      load_matrix(b[kRowsOuter ? s % 2 : 0][u], b_at.at(s) + stage * S::kBytes + u * 16 * T::kBK);
+    } else if constexpr (kCodes) {
+      load_shared(codes[u], packed_at + stage * S::kBytes + (u * T::kSteps + s) * S::kAtom);
+      if (s % 2 == 0) {
+        const uint32_t from = scale_at + stage * S::kBytes + (u * (T::kSteps / 2) + s / 2) * 16;
+        scale[u][0] = load_shared_u8(from);
+        scale[u][1] = load_shared_u8(from + 1);
+      }
     } else {
-      return S::kA + first / 16 * T::kSteps * S::kAtom + lane * (S::kAtom / 32);
+      load_shared(b[kRowsOuter ? s % 2 : 0][u], packed_at + stage * S::kBytes + (u * T::kSteps + s) * S::kAtom);
     }
   }
-  __device__ __forceinline__ static uint32_t scale_offset(int warp_n, int lane) {
-    return S::kA + S::kB + warp_n * (T::kWN / 16) * (T::kSteps / 2) * 16 + lane / 4 * 2;
-  }
-  // Column group u of step s; at = s kNU + u, counted through the slices.
-  __device__ __forceinline__ void load(int at, uint32_t from, uint32_t scale_from, int u, int s) {
-    if constexpr (kKind == Kind::bf16) {
-      load_matrix(b[at % kB], step_address<T::kBK>(from + u * 16 * T::kBK, s));
-    } else if constexpr (kKind == Kind::w4a8) {
-      load_shared(raw[at % kRing], from + (u * T::kSteps + s) * S::kAtom);
-      if (!T::kHoist || s % 2 == 0) scale[at % kRing] = load_shared_u16(scale_from + (u * (T::kSteps / 2) + s / 2) * 16);
-    } else {
-      load_shared(b[at % kB], from + (u * T::kSteps + s) * S::kAtom);
-    }
-  }
-  __device__ __forceinline__ void unpack(int at) {
-    if constexpr (kKind == Kind::w4a8) {
+  __device__ __forceinline__ void unpack(int u, int s) {
+    if constexpr (kCodes) {
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
-        const uint32_t v = scale[at % kRing], s = j == 0 ? v & 0xff : v >> 8;
-        const int u = at % T::kNU;
-        if (!T::kHoist || at / T::kNU % 2 == 0) { hs[u][j] = s; ho[u][j] = 0x80808080u - s * 0x08080808u; }
-        unpack_codes(raw[at % kRing][j], hs[u][j], ho[u][j], b[at % kB][2 * j], b[at % kB][2 * j + 1]);
+        if (s % 2 == 0) offset[u][j] = 0x80808080u - scale[u][j] * 0x08080808u;
+        uint32_t(&to)[4] = b[kRowsOuter ? s % 2 : 0][u];
+        unpack_codes(codes[u][j], scale[u][j], offset[u][j], to[2 * j], to[2 * j + 1]);
+      }
+    }
+  }
+  template <typename Acc>
+  __device__ __forceinline__ void multiply(Acc (&acc)[kMI][2 * kNU][4], int i, int u, int j, int s) {
+    const uint32_t(&from)[4] = b[kRowsOuter ? s % 2 : 0][u];
+    multiply_add<kKind>(acc[i][2 * u + j], a[kRowsOuter ? 0 : s % 2][i], from[2 * j], from[2 * j + 1]);
+  }
+
+  // The products of step s, and the fragments of the next one, which lies in stage next_stage.
+  template <typename Acc>
+  __device__ __forceinline__ void step(Acc (&acc)[kMI][2 * kNU][4], int s, int next_stage) {
+    const int next = (s + 1) % T::kSteps;
+    if constexpr (kRowsOuter) {
+#pragma unroll
+      for (int u = 0; u < kNU; ++u) load_b(u, next_stage, next);
+#pragma unroll
+      for (int i = 0; i < kMI; ++i) {
+#pragma unroll
+        for (int u = 0; u < kNU; ++u) {
+          multiply(acc, i, u, 0, s);
+          multiply(acc, i, u, 1, s);
+        }
+        load_a(i, next_stage, next);
+        constexpr int kLate = kMI / 2;  // the codes have come by then
+        if (i >= kLate) {
+#pragma unroll
+          for (int u = (i - kLate) * kNU / (kMI - kLate); u < (i + 1 - kLate) * kNU / (kMI - kLate); ++u) unpack(u, next);
+        }
+      }
+    } else {
+      constexpr int kPlaces = (kNU + 1) / 2;  // fragments of x are loaded in the first half of the step
+#pragma unroll
+      for (int u = 0; u < kNU; ++u) {
+#pragma unroll
+        for (int i = min(u * kMI / kPlaces, kMI); i < min((u + 1) * kMI / kPlaces, kMI); ++i) load_a(i, next_stage, next);
+#pragma unroll
+        for (int j = 0; j < 2; ++j) {
+#pragma unroll
+          for (int i = 0; i < kMI; ++i) multiply(acc, i, u, j, s);
+        }
+        load_b(u, next_stage, next);
       }
     }
   }
@@ -205,153 +279,93 @@ __device__ __forceinline__ void tile_origin(const Args& args, int tile, int& m0,
 template <Kind kKind, class T>
 __global__ void __launch_bounds__(T::kThreads, T::kMinBlocks) gemm_kernel(const __grid_constant__ Args args) {
   using S = Stage<kKind, T>;
-  using F = Fetch<kKind, T>;
-  using W = Weights<kKind, T>;
+  using End = EndShared<kKind, T>;
   using Acc = typename Product<kKind>::Acc;
-  constexpr int kMI = T::kMI, kNU = T::kNU, kSteps = T::kSteps, kStages = T::kStages, kAll = kSteps * kNU;
-  // Groups of columns of W that are loaded ahead; 4-bit ones are unpacked one ahead.
-  constexpr int kAhead = T::kRing ? (W::kCodes && !T::kWhole ? kNU + 1 : kNU) : (W::kCodes ? 2 : 1);
-  static_assert(!T::kRing || kAll % kNU == 0);
+  constexpr int kStages = T::kStages;
 
   extern __shared__ __align__(128) char shared[];
-  const uint32_t shared0 = shared_address(shared);
-  const uint32_t shared_end = shared0 + kStages * S::kBytes;
-  const uint32_t barrier = shared_end;
+  const uint32_t shared0 = shared_address(shared), shared_end = shared0 + kStages * S::kBytes;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int warp_m = warp % T::kWarpsM, warp_n = warp / T::kWarpsM;
-  const uint32_t a_off = swizzle<T::kBK>(warp_m * T::kWM + lane % 16, lane / 16);
-  const uint32_t b_off = W::lane_offset(warp_n, lane), s_off = W::scale_offset(warp_n, lane);
-  const unsigned kb = args.k_bytes;
+  const int k_bytes = args.k_bytes;
   const int tiles = ((args.m + T::kBM - 1) / T::kBM) * ((args.n + T::kBN - 1) / T::kBN);
 
-  F fetch;
+  Fetch<kKind, T> fetch;
   auto fetch_first = [&] {
 #pragma unroll
     for (int i = 0; i < kStages - 1; ++i) {
-      if (i * T::kBK < kb) {
-#pragma unroll
-        for (int c = 0; c < F::kCount; ++c) fetch.copy(c, shared0 + i * S::kBytes, kb - i * T::kBK);
-        fetch.advance();
-      }
+      fetch.copy(i, shared0 + i * S::kBytes, k_bytes - i * T::kBK);
       copy_commit();
     }
+    fetch.advance(kStages - 1);
   };
 
   int tile = blockIdx.x, m0, n0;
   if (tile >= tiles) return;
-  if (T::kSplit && threadIdx.x == 0) barrier_init(barrier, T::kThreads / 32);
+  if (T::kSplit && threadIdx.x == 0) barrier_init(shared_end, T::kThreads / 32);
   tile_origin<T>(args, tile, m0, n0);
   fetch.set_tile(args, m0, n0);
   fetch_first();
+  Fragments<kKind, T> fragments(shared0, warp % T::kWarpsM, warp / T::kWarpsM, lane);
   unsigned phase = 0;
+  auto arrive = [&] {
+    copy_wait<kStages - 3>();
+    __syncwarp();
+    if (lane == 0) barrier_arrive(shared_end);
+  };
 #ifdef INKLING_TUNE
-  long long clk_main = 0, clk_end = 0, clk_start = clock64(), ns_start; asm volatile("mov.u64 %0, %globaltimer;" : "=l"(ns_start));
+  long long clk_main = 0, clk_end = 0, clk_fetch = 0, clk_start = clock64(), ns_start; asm volatile("mov.u64 %0, %globaltimer;" : "=l"(ns_start));
 #endif
 
   while (true) {
-    Acc acc[kMI][2 * kNU][4] = {};
-    uint32_t a[2][kMI][4];  // of this step and of the next
-    W w;
+    Acc acc[T::kMI][2 * T::kNU][4] = {};
 #ifdef INKLING_TUNE
     const long long clk0 = clock64();
 #endif
-
     copy_wait<kStages - 2>();
     __syncthreads();
-    EndShared<kKind, T>::fetch(args, shared_end, m0, n0);  // belongs to the next group committed
+    End::fetch(args, shared_end, m0, n0);  // belongs to the next group committed
+    int* next_tile = reinterpret_cast<int*>(shared + kStages * S::kBytes + End::kNextTile);
+    if (threadIdx.x == T::kThreads - 1) tile_origin<T>(args, tile + gridDim.x, next_tile[0], next_tile[1]);
 #pragma unroll
-    for (int i = 0; i < kMI; ++i) load_matrix(a[0][i], shared0 + a_off + i * 16 * T::kBK);
-    w.load(0, shared0 + b_off, shared0 + s_off, 0, 0);
-    w.unpack(0);
+    for (int i = 0; i < T::kMI; ++i) fragments.load_a(i, 0, 0);
 #pragma unroll
-    for (int at = 1; at < kAhead; ++at) w.load(at, shared0 + b_off, shared0 + s_off, at % kNU, at / kNU);
-    if constexpr (T::kWhole) {
-#pragma unroll
-      for (int at = 1; at < kNU; ++at) w.unpack(at);
+    for (int u = 0; u < T::kNU; ++u) {
+      fragments.load_b(u, 0, 0);
+      fragments.unpack(u, 0);
     }
+    if constexpr (T::kSplit) arrive();
 
-    // From group kFirst of a slice on the next slice is read and the previous one overwritten.
-    constexpr int kFirst = kAll - kAhead > (kSteps - 1) * kNU ? (kSteps - 1) * kNU : kAll - kAhead;
-    if constexpr (T::kSplit) {
-      copy_wait<kStages - 3>();
-      __syncwarp();
-      if (lane == 0) barrier_arrive(barrier);
-    }
-    uint32_t stage = shared0, fetch_stage = shared0 + (kStages - 1) * S::kBytes;
-    unsigned left = kb;  // bytes of k from this slice on
-    do {
-      const uint32_t next_stage = stage + S::kBytes == shared_end ? shared0 : stage + S::kBytes;
-      const bool more = left > (kStages - 1) * T::kBK;
+    int left = k_bytes;  // bytes of k from this slice on
+    while (true) {
 #pragma unroll
-      for (int s = 0; s < kSteps; ++s) {
+      for (int stage = 0; stage < kStages; ++stage) {
+        const int next_stage = (stage + 1) % kStages;
 #pragma unroll
-        for (int u = 0; u < kNU; ++u) {
-          const int at = s * kNU + u;
-          if (at == kFirst) {
-            if constexpr (T::kSplit) {
-              barrier_wait(barrier, phase);
-            } else {
-              copy_wait<kStages - 3>();
-              __syncthreads();
-            }
-          }
-          if constexpr (T::kBatch) {
-            if (at == kFirst) {
-#pragma unroll
-              for (int c = 0; c < F::kCount; ++c) fetch.copy(c, fetch_stage, left - (kStages - 1) * T::kBK, more);
-            }
-          }
-          auto load_w = [&](int of) {
-            const int to = (of + kAhead) % kAll;
-            const uint32_t from = of + kAhead < kAll ? stage : next_stage;
-            w.load(of + kAhead, from + b_off, from + s_off, to % kNU, to / kNU);
-          };
-          if constexpr (T::kWhole && W::kCodes) {
-            if (2 * u < kNU) load_w(s * kNU + 2 * u);
-            if (2 * u + 1 < kNU) load_w(s * kNU + 2 * u + 1);
-          } else if constexpr (!T::kRing) {
-            load_w(at);
-          }
-          constexpr int kPlaces = T::kRing && kNU > 1 ? (kNU + 1) / 2 : kNU;  // where fragments of x are loaded
-#pragma unroll
-          for (int i = min(u * kMI / kPlaces, kMI); i < min((u + 1) * kMI / kPlaces, kMI); ++i) {
-            const uint32_t base = (s + 1 < kSteps ? stage : next_stage) + i * 16 * T::kBK;
-            load_matrix(a[(s + 1) % 2][i], base + step_address<T::kBK>(a_off, (s + 1) % kSteps));
-          }
-#pragma unroll
-          for (int j = 0; j < 2; ++j) {
-#pragma unroll
-            for (int i = 0; i < kMI; ++i)
-              multiply_add<kKind>(acc[i][2 * u + j], a[s % 2][i], w.b[at % W::kB][2 * j], w.b[at % W::kB][2 * j + 1]);
-          }
-          if constexpr (T::kWhole && W::kCodes) {
-            // Codes loaded in this step, for the next.
-            if (u > 0) w.unpack(at - 1 + kNU);
-            if (u == kNU - 1) w.unpack(at + kNU);
-          } else {
-            w.unpack(at + 1);
-          }
-          if constexpr (T::kRing && !(T::kWhole && W::kCodes)) load_w(at);
+        for (int s = 0; s + 1 < T::kSteps; ++s) fragments.step(acc, s, stage);
+        // The next slice must be there, and the previous one, which is overwritten now, have been read by all.
+        if constexpr (T::kSplit) {
+          barrier_wait(shared_end, phase);
+          phase ^= 1;
+        } else {
+          copy_wait<kStages - 3>();
+          __syncthreads();
         }
+        auto fetch_next = [&] {
+          fetch.copy(stage, shared0 + (stage + kStages - 1) % kStages * S::kBytes, left - (kStages - 1) * T::kBK);
+          copy_commit();
+        };
+        if constexpr (T::kEarly) fetch_next();
+        fragments.step(acc, T::kSteps - 1, next_stage);
+        if constexpr (!T::kEarly) fetch_next();
+        if constexpr (T::kSplit) arrive();
+        left -= T::kBK;
+        if (left <= 0) break;
       }
-      if constexpr (!T::kBatch) {
-#pragma unroll
-        for (int c = 0; c < F::kCount; ++c) fetch.copy(c, fetch_stage, left - (kStages - 1) * T::kBK, more);
-      }
-      copy_commit();
-      fetch.advance();
-      stage = next_stage;
-      fetch_stage = fetch_stage + S::kBytes == shared_end ? shared0 : fetch_stage + S::kBytes;
-      left -= min(left, static_cast<unsigned>(T::kBK));
-      if constexpr (T::kSplit) {
-        phase ^= 1;
-        copy_wait<kStages - 3>();
-        __syncwarp();
-        if (lane == 0) barrier_arrive(barrier);
-      }
-    } while (left > 0);
+      if (left <= 0) break;
+      fetch.advance(kStages);
+    }
     if constexpr (T::kSplit) {
-      barrier_wait(barrier, phase);
+      barrier_wait(shared_end, phase);
       phase ^= 1;
     }
     copy_wait<0>();
@@ -363,10 +377,14 @@ __global__ void __launch_bounds__(T::kThreads, T::kMinBlocks) gemm_kernel(const 
     const int m_done = m0, n_done = n0;
     tile += gridDim.x;
     if (tile < tiles) {
-      tile_origin<T>(args, tile, m0, n0);
+      m0 = next_tile[0];
+      n0 = next_tile[1];
       fetch.set_tile(args, m0, n0);
       fetch_first();
     }
+#ifdef INKLING_TUNE
+    const long long clk2 = clock64(); clk_fetch += clk2 - clk1;
+#endif
     if (args.end.residual != nullptr) {
       finish<kKind, T, true>(args, acc, shared + kStages * S::kBytes, m_done, n_done);
     } else {
@@ -374,7 +392,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kMinBlocks) gemm_kernel(const 
     }
 #ifdef INKLING_TUNE
     clk_end += clock64() - clk1;
-    if (tile >= tiles && threadIdx.x == 0 && args.tune) { long long ns; asm volatile("mov.u64 %0, %globaltimer;" : "=l"(ns)); long long* t = args.tune + blockIdx.x * 4; t[0] = clk_main; t[1] = clk_end; t[2] = clock64() - clk_start; t[3] = ns - ns_start; }
+    if (tile >= tiles && threadIdx.x == 0 && args.tune) { long long ns; asm volatile("mov.u64 %0, %globaltimer;" : "=l"(ns)); long long* t = args.tune + blockIdx.x * 5; t[4] = clk_fetch; t[0] = clk_main; t[1] = clk_end; t[2] = clock64() - clk_start; t[3] = ns - ns_start; }
 #endif
     if (tile >= tiles) return;
   }

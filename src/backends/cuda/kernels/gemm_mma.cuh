@@ -83,9 +83,9 @@ __device__ __forceinline__ void load_shared(uint32_t (&r)[4], uint32_t shared) {
 __device__ __forceinline__ void load_shared(uint32_t (&r)[2], uint32_t shared) {
   asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(shared) : "memory");
 }
-__device__ __forceinline__ uint32_t load_shared_u16(uint32_t shared) {
+__device__ __forceinline__ uint32_t load_shared_u8(uint32_t shared) {
   uint32_t r;
-  asm volatile("ld.shared.u16 %0, [%1];" : "=r"(r) : "r"(shared) : "memory");
+  asm volatile("ld.shared.u8 %0, [%1];" : "=r"(r) : "r"(shared) : "memory");
   return r;
 }
 

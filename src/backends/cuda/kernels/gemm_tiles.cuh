@@ -10,21 +10,21 @@ namespace inkling::cuda::gemm {
 // large tile has columns of its own and no weight is unpacked twice.
 template <Kind kKind>
 struct Tiles {
-  using T128x256 = Tile<128, 256, 2, 4, 64, 4, 1, 1>;
-  using T128x192 = Tile<128, 192, 2, 4, 64, 4, 1, 1>;
-  using T64x256 = Tile<64, 256, 1, 4, 64, 4, 2, 1>;
-  using T64x128 = Tile<64, 128, 2, 4, 128, 4, 1, 1>;
-  using T32x64 = Tile<32, 64, 1, 4, 256, 4, 1, 1>;
-  using T16x32 = Tile<16, 32, 1, 2, 256, 5, 1, 1>;
+  using T128x256 = Tile<128, 256, 2, 4, 64, 4, 1>;
+  using T128x192 = Tile<128, 192, 2, 4, 64, 4, 1>;
+  using T64x256 = Tile<64, 256, 1, 4, 64, 4, 2>;
+  using T64x128 = Tile<64, 128, 2, 4, 128, 4, 1>;
+  using T32x64 = Tile<32, 64, 1, 4, 256, 4, 1>;
+  using T16x32 = Tile<16, 32, 1, 2, 256, 5, 1>;
 };
 template <>
 struct Tiles<Kind::w4a8> {
-  using T128x256 = Tile<128, 256, 1, 8, 64, 4, 1, 19>;
-  using T128x192 = Tile<128, 192, 2, 4, 64, 4, 1, 19>;
-  using T64x256 = Tile<64, 256, 1, 4, 64, 4, 2, 1>;
-  using T64x128 = Tile<64, 128, 2, 4, 128, 4, 1, 1>;
-  using T32x64 = Tile<32, 64, 1, 4, 256, 5, 1, 1>;
-  using T16x32 = Tile<16, 32, 1, 2, 256, 6, 1, 1>;
+  using T128x256 = Tile<128, 256, 1, 8, 64, 4, 1>;
+  using T128x192 = Tile<128, 192, 2, 4, 64, 4, 1>;
+  using T64x256 = Tile<64, 256, 1, 4, 64, 4, 2>;
+  using T64x128 = Tile<64, 128, 1, 8, 128, 4, 1>;
+  using T32x64 = Tile<32, 64, 1, 4, 256, 5, 1>;
+  using T16x32 = Tile<16, 32, 1, 2, 256, 6, 1>;
 };
 
 template <Kind kKind>
