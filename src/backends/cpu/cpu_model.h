@@ -40,10 +40,13 @@ struct LinearPlan {
   WeightForm form;
   bool bf16 = false;          // operands of the multiplication
   int64_t panel_rows = 0;     // of the weight, per multiplication
+  int64_t rows = 0;           // of x, per multiplication: oneDNN sums a single row of bfloat16 in another order than
+                              // the rows of a larger x, so it is given a second one
   int64_t x_bytes = 0;        // the activation in bfloat16 or int8
   int64_t panel_bytes = 0;    // unpacked panel; integers: scratch of all threads
+  int64_t y_bytes = 0;        // result with the second row
   int64_t scratch_bytes = 0;  // oneDNN's
-  int64_t total() const { return x_bytes + panel_bytes + scratch_bytes; }
+  int64_t total() const { return x_bytes + panel_bytes + y_bytes + scratch_bytes; }
 };
 
 class CpuModel : public BackendModel {
