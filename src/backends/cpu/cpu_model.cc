@@ -57,7 +57,8 @@ WeightForm CpuModel::form(const Weight& weight) const {
     if (kind == LowBit::none && options_.precision == Precision::w8a8) return WeightForm::w8;
     if (kind == LowBit::none && options_.precision == Precision::w4a8) return WeightForm::w4;
   }
-  if (kind != LowBit::none || is_block_quantized(weight.stored)) return WeightForm::panels;
+  if (kind != LowBit::none || is_block_quantized(weight.stored))
+    return weight.sensitive ? WeightForm::dots : WeightForm::panels;
   if (options_.precision == Precision::f32) return WeightForm::f32;
   if (bf16_compute_) return WeightForm::bf16;
   return weight.stored == DType::f32 ? WeightForm::f32 : WeightForm::panels;
@@ -83,6 +84,7 @@ int64_t CpuModel::prepared_bytes(const Weight& weight) const {
       return static_cast<int64_t>(dnnl_->convolution_weights(s[0], s[1], s[2], s[3]).get_size());
     }
     case WeightForm::panels:
+    case WeightForm::dots:
     case WeightForm::table: return 0;
   }
   return 0;
@@ -111,6 +113,11 @@ LinearPlan CpuModel::linear_plan(const Weight& weight, int64_t rows, int activat
     plan.x_bytes = rounded_rows(weight, rows).bytes;
     const int64_t multiply = multiply_scratch_bytes(rows, integer_matrix(weight, plan.form));
     plan.panel_bytes = thread_count() * std::max(round_scratch_bytes(in), multiply);
+    return plan;
+  }
+  if (plan.form == WeightForm::dots) {
+    plan.panel_rows = kernels::kDotRows;
+    plan.panel_bytes = thread_count() * aligned(plan.panel_rows * in * 4);
     return plan;
   }
   plan.bf16 = bf16_compute_;

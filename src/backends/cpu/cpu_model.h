@@ -31,6 +31,8 @@ enum class WeightForm : uint8_t {
   w8,
   w4,           // integers in panels (low_bit.h)
   panels,       // stored form in place; unpacked to the compute type a few rows at a time, for each call
+  dots,         // the same of a sensitive weight: in float, and without oneDNN, which is slow for the one or few rows
+                // of x that most sensitive weights are multiplied with
   convolution,  // float, in oneDNN's layout
   table,        // embedding: stored form in place
 };

@@ -1,6 +1,7 @@
 #include "backends/cpu/int8_kernels.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace inkling::kernels {
 
@@ -31,11 +32,16 @@ void finish(const int32_t* sums, int32_t correction, float x_scale, const float*
             float* y) {
   for (int64_t j = 0; j < n; ++j) {
     const float product = static_cast<float>(sums[j] - correction) * (x_scale * scale[j]);
-    y[j] = bias == nullptr ? product : product + bias[j];
+    const float value = bias == nullptr ? product : product + bias[j];
+    std::memcpy(y + j, &value, sizeof(value));  // perhaps over the sum
   }
 }
 
-constexpr Int8Kernels kScalar{multiply, unpack, finish, kDepth, 128};
+void store(const float* rows, int64_t count, int64_t n, float* y, int64_t stride) {
+  for (int64_t r = 0; r < count; ++r) std::copy_n(rows + r * kPanel, n, y + r * stride);
+}
+
+constexpr Int8Kernels kScalar{multiply, unpack, finish, store, kDepth, 128};
 
 }  // namespace
 

@@ -50,6 +50,11 @@ void CpuOps::run_linear(const Tensor& x, std::initializer_list<Projection> proje
                         p.weight->has_bias ? p.weight->bias.data<float>() : nullptr, p.activation, p.y, scratch);
       continue;
     }
+    if (plan.form == WeightForm::dots) {
+      multiply_dots(x, p, plan, workspace);
+      present = kNothing;
+      continue;
+    }
     if (plan.bf16 && present != kBf16) {
       auto* to = reinterpret_cast<uint16_t*>(workspace);
       parallel_for(x.elements(), kGrain, [&](int64_t b, int64_t e) { kernels::to_bf16(input + b, to + b, e - b); });
@@ -58,6 +63,29 @@ void CpuOps::run_linear(const Tensor& x, std::initializer_list<Projection> proje
     }
     multiply_bf16_or_f32(x, p, plan, workspace);
   }
+}
+
+void CpuOps::multiply_dots(const Tensor& x, const Projection& p, const LinearPlan& plan, std::byte* workspace) {
+  const Weight& w = *p.weight;
+  const int64_t k = w.in_features(), n = w.out_features(), blocks = (n + plan.panel_rows - 1) / plan.panel_rows;
+  const StoredRows source = prepared("linear", w).rows(k);
+  const float *input = floats("linear", x), *bias = w.has_bias ? w.bias.data<float>() : nullptr;
+  const int64_t threads = std::min<int64_t>(thread_count(), blocks), own_bytes = plan.panel_bytes / thread_count();
+  parallel_for(threads, 1, [&](int64_t first, int64_t last) {
+    for (int64_t t = first; t < last; ++t) {
+      float* panel = reinterpret_cast<float*>(workspace + t * own_bytes);
+      for (int64_t block = blocks * t / threads; block < blocks * (t + 1) / threads; ++block) {
+        const int64_t begin = block * plan.panel_rows, count = std::min(plan.panel_rows, n - begin);
+        for (int64_t j = 0; j < count; ++j) source.read(begin + j, panel + j * k);
+        std::fill(panel + count * k, panel + plan.panel_rows * k, 0.f);
+        kernels::dot_rows(panel, input, x.rows(), k, bias == nullptr ? nullptr : bias + begin, count, p.y + begin, n);
+      }
+    }
+  });
+  if (p.activation == kNoActivation) return;
+  parallel_for(x.rows() * n, kGrain, [&](int64_t b, int64_t e) {
+    kernels::activate(static_cast<Activation>(p.activation), p.y + b, p.y + b, e - b);
+  });
 }
 
 void CpuOps::multiply_bf16_or_f32(const Tensor& x, const Projection& p, const LinearPlan& plan, std::byte* workspace) {
