@@ -18,6 +18,7 @@ constexpr int kLanes = 16;
 using Floats = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
 using Floats8 = float __attribute__((vector_size(8 * sizeof(float))));
 using Floats4 = float __attribute__((vector_size(4 * sizeof(float))));
+using Integers = int32_t __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
 using Words = uint32_t __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
 #define INKLING_INLINE inline __attribute__((always_inline))
 
@@ -31,6 +32,15 @@ constexpr float kSteps[] = {16.f, 17.f, 18.f};  // row scales tried: the largest
 
 // (x + kRound) - kRound is rint(x) for |x| <= 2^22: the sum, near 1.5 * 2^23, has no bits left below the unit.
 constexpr float kRound = 12582912.f;
+
+struct Inverses {
+  float value[17] = {};
+  constexpr Inverses() {
+    for (int s = 1; s <= 16; ++s) value[s] = 1.f / static_cast<float>(s);
+  }
+  constexpr float operator[](int s) const { return value[s]; }
+};
+constexpr Inverses kInverse;
 
 INKLING_INLINE const Floats& floats_at(const float* p) { return *reinterpret_cast<const Floats*>(p); }
 
@@ -81,17 +91,19 @@ INKLING_INLINE float group_reach(const float* x) {
   return std::max(up * (1.f / 7.f), down * 0.125f);
 }
 
-// q = rint(v * inverse), in -8..7.
+// q = rint(v * inverse), in -8..7. Limited while the sum with kRound still holds it as an integer in its low bits:
+// that is one instruction for each end, which a comparison of floats is not.
 INKLING_INLINE void steps_of(Floats& q, const Floats& v, float inverse) {
-  const Floats lowest = Floats{} - 8.f, highest = Floats{} + 7.f;
-  Floats t = v * inverse;
-  t = t > lowest ? t : lowest;  // in this form one instruction each
-  t = t < highest ? t : highest;
-  q = (t + kRound) - kRound;
+  constexpr int32_t zero = std::bit_cast<int32_t>(kRound);
+  const Integers lowest = Integers{} + (zero - 8), highest = Integers{} + (zero + 7);
+  const Floats sum = v * inverse + kRound;
+  Integers bits = reinterpret_cast<const Integers&>(sum);
+  bits = bits > lowest ? bits : lowest;
+  bits = bits < highest ? bits : highest;
+  q = reinterpret_cast<const Floats&>(bits) - kRound;
 }
 
-INKLING_INLINE float group_error(const Floats (&v)[4], float s) {
-  const float inverse = 1.f / s;
+INKLING_INLINE float group_error(const Floats (&v)[4], float s, float inverse) {
   Floats sum = {};
   for (int i = 0; i < 4; ++i) {
     Floats q;
@@ -131,16 +143,18 @@ INKLING_INLINE float quantize_i4(const float* row, int64_t columns, uint8_t* cod
     float error = 0.f;
     for (int64_t g = 0; g < groups; ++g) {
       scale_group(v, row + g * kInt4Group, inverse);
-      const float middle = std::clamp((reach[g] * inverse + kRound) - kRound, 1.f, 16.f);
-      float best = std::numeric_limits<float>::infinity(), kept = 1.f;
-      for (int i = kFewest; i <= kMost; ++i) {  // without branches, which could not be predicted
-        const float s = middle + static_cast<float>(i);
-        const float e = group_error(v, std::clamp(s, 1.f, 16.f));
-        const bool better = (e < best) & (s >= 1.f) & (s <= 16.f);
-        best = better ? e : best;
-        kept = better ? s : kept;
+      const float reached = (reach[g] * inverse + kRound) - kRound;
+      const int middle = std::clamp(static_cast<int>(reached), 1, 16);
+      // The smallest of the errors as bits, with the scale below them: no branches, which could not be predicted.
+      uint64_t least = ~uint64_t{0};
+      for (int s = middle + kFewest; s <= middle + kMost; ++s) {
+        const int valid = std::clamp(s, 1, 16);
+        const float e = group_error(v, static_cast<float>(valid), kInverse[valid]);
+        const uint64_t bits = s == valid ? std::bit_cast<uint32_t>(e) : ~uint32_t{0};
+        least = std::min(least, bits << 8 | static_cast<uint64_t>(valid));
       }
-      tried[g] = static_cast<uint8_t>(kept);
+      tried[g] = static_cast<uint8_t>(least & 0xff);
+      const float best = std::bit_cast<float>(static_cast<uint32_t>(least >> 8));
       error += best;
     }
     error *= kSteps[0] * kSteps[0] / (step * step);
@@ -156,7 +170,7 @@ INKLING_INLINE float quantize_i4(const float* row, int64_t columns, uint8_t* cod
     uint8_t group[kInt4Group];
     for (int i = 0; i < 4; ++i) {
       Floats q;
-      steps_of(q, v[i], 1.f / static_cast<float>(group_scale[g]));
+      steps_of(q, v[i], kInverse[group_scale[g]]);
       for (int j = 0; j < kLanes; ++j) group[i * kLanes + j] = static_cast<uint8_t>(static_cast<int32_t>(q[j]) + 8);
     }
     for (int i = 0; i < kInt4Group / 2; ++i)
