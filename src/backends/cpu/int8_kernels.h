@@ -36,7 +36,8 @@ struct Int8Kernels {
   int32_t offset;  // what is added to every weight in `sums`: 128 or 0
 };
 
-// The best that the machine has, up to a limit. The operating system is asked for AMX's registers the first time.
+// The best that the machine has, up to a limit and to the one that INKLING_INT8_ISA names, for measurements. The
+// operating system is asked for AMX's registers the first time.
 Int8Isa best_int8_isa(Int8Isa limit = Int8Isa::amx);
 const Int8Kernels& int8_kernels(Int8Isa isa);
 std::string_view name(Int8Isa isa);
