@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -15,10 +16,11 @@ namespace {
 
 constexpr int kLanes = 16;
 // Helpers take and give vectors by reference: by value they would be passed differently by every target.
-using Floats = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
+using Floats = float __attribute__((vector_size(kLanes * sizeof(float))));
 using Floats8 = float __attribute__((vector_size(8 * sizeof(float))));
 using Floats4 = float __attribute__((vector_size(4 * sizeof(float))));
-using Words = uint32_t __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
+using Integers = int32_t __attribute__((vector_size(kLanes * sizeof(float))));
+using Words = uint32_t __attribute__((vector_size(kLanes * sizeof(float))));
 #define INKLING_INLINE inline __attribute__((always_inline))
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -32,14 +34,27 @@ constexpr float kSteps[] = {16.f, 17.f, 18.f};  // row scales tried: the largest
 // (x + kRound) - kRound is rint(x) for |x| <= 2^22: the sum, near 1.5 * 2^23, has no bits left below the unit.
 constexpr float kRound = 12582912.f;
 
-INKLING_INLINE const Floats& floats_at(const float* p) { return *reinterpret_cast<const Floats*>(p); }
+struct Inverses {
+  float value[17] = {};
+  constexpr Inverses() {
+    for (int s = 1; s <= 16; ++s) value[s] = 1.f / static_cast<float>(s);
+  }
+  constexpr float operator[](int s) const { return value[s]; }
+};
+constexpr Inverses kInverse;
+
+// From and to any address.
+INKLING_INLINE void load(Floats& v, const float* p) { std::memcpy(&v, p, sizeof(v)); }
+INKLING_INLINE void store(float* p, const Floats& v) { std::memcpy(p, &v, sizeof(v)); }
 
 // The largest |x| as bits: magnitudes order like their bits, NaN above infinity.
 INKLING_INLINE uint32_t largest_bits(const float* row, int64_t columns) {
   Words most = {};
   int64_t c = 0;
   for (; c + kLanes <= columns; c += kLanes) {
-    const Words bits = *reinterpret_cast<const Words*>(row + c) & kMagnitude;
+    Words bits;
+    std::memcpy(&bits, row + c, sizeof(bits));
+    bits &= kMagnitude;
     most = bits > most ? bits : most;
   }
   uint32_t result = 0;
@@ -58,7 +73,9 @@ INKLING_INLINE float quantize_i8(const float* row, int64_t columns, int8_t* q) {
   const float scale = largest / 127.f, inverse = 1.f / scale;
   int64_t c = 0;
   for (; c + kLanes <= columns; c += kLanes) {
-    const Floats rounded = (floats_at(row + c) * inverse + kRound) - kRound;
+    Floats rounded;
+    load(rounded, row + c);
+    rounded = (rounded * inverse + kRound) - kRound;
     for (int i = 0; i < kLanes; ++i) q[c + i] = static_cast<int8_t>(static_cast<int32_t>(rounded[i]));
   }
   for (; c < columns; ++c) q[c] = static_cast<int8_t>(static_cast<int32_t>((row[c] * inverse + kRound) - kRound));
@@ -69,7 +86,8 @@ INKLING_INLINE float quantize_i8(const float* row, int64_t columns, int8_t* q) {
 INKLING_INLINE float group_reach(const float* x) {
   Floats most = {}, least = {};
   for (int i = 0; i < kInt4Group; i += kLanes) {
-    const Floats v = floats_at(x + i);
+    Floats v;
+    load(v, x + i);
     most = v > most ? v : most;
     least = -v > least ? -v : least;
   }
@@ -81,17 +99,19 @@ INKLING_INLINE float group_reach(const float* x) {
   return std::max(up * (1.f / 7.f), down * 0.125f);
 }
 
-// q = rint(v * inverse), in -8..7.
+// q = rint(v * inverse), in -8..7. Limited while the sum with kRound still holds it as an integer in its low bits:
+// that is one instruction for each end, which a comparison of floats is not.
 INKLING_INLINE void steps_of(Floats& q, const Floats& v, float inverse) {
-  const Floats lowest = Floats{} - 8.f, highest = Floats{} + 7.f;
-  Floats t = v * inverse;
-  t = t > lowest ? t : lowest;  // in this form one instruction each
-  t = t < highest ? t : highest;
-  q = (t + kRound) - kRound;
+  constexpr int32_t zero = std::bit_cast<int32_t>(kRound);
+  const Integers lowest = Integers{} + (zero - 8), highest = Integers{} + (zero + 7);
+  const Floats sum = v * inverse + kRound;
+  Integers bits = reinterpret_cast<Integers>(sum);
+  bits = bits > lowest ? bits : lowest;
+  bits = bits < highest ? bits : highest;
+  q = reinterpret_cast<Floats>(bits) - kRound;
 }
 
-INKLING_INLINE float group_error(const Floats (&v)[4], float s) {
-  const float inverse = 1.f / s;
+INKLING_INLINE float group_error(const Floats (&v)[4], float s, float inverse) {
   Floats sum = {};
   for (int i = 0; i < 4; ++i) {
     Floats q;
@@ -108,7 +128,10 @@ INKLING_INLINE float group_error(const Floats (&v)[4], float s) {
 }
 
 INKLING_INLINE void scale_group(Floats (&v)[4], const float* x, float inverse) {
-  for (int i = 0; i < 4; ++i) v[i] = floats_at(x + i * kLanes) * inverse;
+  for (int i = 0; i < 4; ++i) {
+    load(v[i], x + i * kLanes);
+    v[i] *= inverse;
+  }
 }
 
 INKLING_INLINE float quantize_i4(const float* row, int64_t columns, uint8_t* codes, uint8_t* group_scale) {
@@ -131,16 +154,18 @@ INKLING_INLINE float quantize_i4(const float* row, int64_t columns, uint8_t* cod
     float error = 0.f;
     for (int64_t g = 0; g < groups; ++g) {
       scale_group(v, row + g * kInt4Group, inverse);
-      const float middle = std::clamp((reach[g] * inverse + kRound) - kRound, 1.f, 16.f);
-      float best = std::numeric_limits<float>::infinity(), kept = 1.f;
-      for (int i = kFewest; i <= kMost; ++i) {  // without branches, which could not be predicted
-        const float s = middle + static_cast<float>(i);
-        const float e = group_error(v, std::clamp(s, 1.f, 16.f));
-        const bool better = (e < best) & (s >= 1.f) & (s <= 16.f);
-        best = better ? e : best;
-        kept = better ? s : kept;
+      const float reached = (reach[g] * inverse + kRound) - kRound;
+      const int middle = std::clamp(static_cast<int>(reached), 1, 16);
+      // The smallest of the errors as bits, with the scale below them: no branches, which could not be predicted.
+      uint64_t least = ~uint64_t{0};
+      for (int s = middle + kFewest; s <= middle + kMost; ++s) {
+        const int valid = std::clamp(s, 1, 16);
+        const float e = group_error(v, static_cast<float>(valid), kInverse[valid]);
+        const uint64_t bits = s == valid ? std::bit_cast<uint32_t>(e) : ~uint32_t{0};
+        least = std::min(least, bits << 8 | static_cast<uint64_t>(valid));
       }
-      tried[g] = static_cast<uint8_t>(kept);
+      tried[g] = static_cast<uint8_t>(least & 0xff);
+      const float best = std::bit_cast<float>(static_cast<uint32_t>(least >> 8));
       error += best;
     }
     error *= kSteps[0] * kSteps[0] / (step * step);
@@ -156,7 +181,7 @@ INKLING_INLINE float quantize_i4(const float* row, int64_t columns, uint8_t* cod
     uint8_t group[kInt4Group];
     for (int i = 0; i < 4; ++i) {
       Floats q;
-      steps_of(q, v[i], 1.f / static_cast<float>(group_scale[g]));
+      steps_of(q, v[i], kInverse[group_scale[g]]);
       for (int j = 0; j < kLanes; ++j) group[i * kLanes + j] = static_cast<uint8_t>(static_cast<int32_t>(q[j]) + 8);
     }
     for (int i = 0; i < kInt4Group / 2; ++i)
@@ -190,10 +215,15 @@ alignas(64) constexpr Signs kStride1 = signs_of(1), kStride4 = signs_of(4);
   __builtin_shufflevector(v, v, n, n + 1, n + 2, n + 3, n, n + 1, n + 2, n + 3, n, n + 1, n + 2, n + 3, n, n + 1, \
                           n + 2, n + 3)
 INKLING_INLINE void small_strides(Floats& v) {
-  const Floats &a1 = floats_at(kStride1.a), &b1 = floats_at(kStride1.b), &c1 = floats_at(kStride1.c),
-               &d1 = floats_at(kStride1.d);
-  const Floats &a4 = floats_at(kStride4.a), &b4 = floats_at(kStride4.b), &c4 = floats_at(kStride4.c),
-               &d4 = floats_at(kStride4.d);
+  Floats a1, b1, c1, d1, a4, b4, c4, d4;
+  load(a1, kStride1.a);
+  load(b1, kStride1.b);
+  load(c1, kStride1.c);
+  load(d1, kStride1.d);
+  load(a4, kStride4.a);
+  load(b4, kStride4.b);
+  load(c4, kStride4.c);
+  load(d4, kStride4.d);
   v = 0.5f *
       (((INKLING_QUADS(v, 0) * a1 + INKLING_QUADS(v, 1) * b1) + INKLING_QUADS(v, 2) * c1) + INKLING_QUADS(v, 3) * d1);
   v = 0.5f *
@@ -204,20 +234,24 @@ INKLING_INLINE void small_strides(Floats& v) {
 
 INKLING_INLINE void rotate(float* row, int64_t columns, int64_t rotation) {
   for (int64_t c = 0; c < columns; c += kLanes) {
-    Floats v = floats_at(row + c);
+    Floats v;
+    load(v, row + c);
     small_strides(v);
-    *reinterpret_cast<Floats*>(row + c) = v;
+    store(row + c, v);
   }
   for (int64_t stride = kLanes; stride < rotation; stride *= 4)
     for (int64_t first = 0; first < columns; first += 4 * stride)
       for (int64_t i = first; i < first + stride; i += kLanes) {
-        Floats* p[4];
-        for (int j = 0; j < 4; ++j) p[j] = reinterpret_cast<Floats*>(row + i + j * stride);
-        const Floats a = *p[0], b = *p[1], c = *p[2], d = *p[3];
-        *p[0] = 0.5f * (((a + b) + c) - d);
-        *p[1] = 0.5f * (((a + b) - c) + d);
-        *p[2] = 0.5f * (((a - b) + c) + d);
-        *p[3] = 0.5f * (((b - a) + c) + d);
+        float* p = row + i;
+        Floats a, b, c, d;
+        load(a, p);
+        load(b, p + stride);
+        load(c, p + 2 * stride);
+        load(d, p + 3 * stride);
+        store(p, 0.5f * (((a + b) + c) - d));
+        store(p + stride, 0.5f * (((a + b) - c) + d));
+        store(p + 2 * stride, 0.5f * (((a - b) + c) + d));
+        store(p + 3 * stride, 0.5f * (((b - a) + c) + d));
       }
 }
 

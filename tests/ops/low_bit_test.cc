@@ -117,12 +117,12 @@ Weight low_bit_weight(Random& r, const Shape& shape, LowBit kind, int64_t rotati
   Tensor plain = w.value;
   w.low_bit.kind = kind;
   w.low_bit.rotation = rotation;
-  w.low_bit.scale = host_tensor(Shape{kind == LowBit::nf4 ? n * k / 64 : n});
+  w.low_bit.scale = host_tensor(Shape{kind == LowBit::nf4 ? (n * k + 63) / 64 : n});
   auto* scale = w.low_bit.scale.data<float>();
   if (kind == LowBit::nf4) {
     w.value = host_tensor(Shape{n * k / 2}, DType::u8);
     for (int64_t i = 0; i < n * k / 2; ++i) w.value.raw()[i] = static_cast<std::byte>(r.integer(0, 255));
-    for (int64_t i = 0; i < n * k / 64; ++i) scale[i] = 0.01f * static_cast<float>(r.integer(1, 9));
+    for (int64_t i = 0; i < (n * k + 63) / 64; ++i) scale[i] = 0.01f * static_cast<float>(r.integer(1, 9));
   } else {
     w.value =
         host_tensor(kind == LowBit::w8a8 ? Shape{n, k} : Shape{n, k / 2}, kind == LowBit::w8a8 ? DType::i8 : DType::u8);
@@ -263,7 +263,7 @@ TEST(LowBitLinear, FusedOperationsAreTheComposedOnes) {
     CpuOps fused(CpuOptions{precision});
     ComposedOps composed(CpuOptions{precision});
     constexpr int64_t kRows = 21, kIn = 192, kOut = 128;
-    // The last has rows that no group divides: two forms in one call.
+    // The last is sensitive: two forms in one call.
     Weight a = r.weight({kOut, kIn}, true), b = r.weight({kOut, kIn}, false, DType::q8_0),
            c = r.weight({kOut, kIn}, true);
     c.sensitive = true;
@@ -284,33 +284,52 @@ TEST(LowBitLinear, FusedOperationsAreTheComposedOnes) {
   }
 }
 
-// What is not multiplied as integers: sensitive weights, rows of broken groups, NF4, tables and convolutions.
+// The values that stored low-bit codes stand for.
+Tensor low_bit_values(const Weight& w) {
+  const int64_t n = w.shape[0], k = w.shape[1];
+  Tensor values = host_tensor(w.shape);
+  const auto* codes = reinterpret_cast<const uint8_t*>(w.value.raw());
+  const auto* scale = w.low_bit.scale.data<float>();
+  for (int64_t i = 0; i < n; ++i) {
+    float* row = values.data<float>() + i * k;
+    if (w.low_bit.kind == LowBit::w8a8)
+      dequantize_row_i8(reinterpret_cast<const int8_t*>(codes) + i * k, scale[i], k, row);
+    else if (w.low_bit.kind == LowBit::w4a8)
+      dequantize_row_i4(codes + i * k / 2, w.low_bit.group_scale.data<uint8_t>() + i * (k / 64), scale[i], k, row);
+    else
+      dequantize_nf4(codes, scale, i * k, k, row);
+    rotate_row(row, k, w.low_bit.rotation);
+  }
+  return values;
+}
+
 TEST(LowBitLinear, OthersAreUnpackedAndMultipliedAsFloats) {
   Random r(8);
   CpuOps ops;
-  for (const LowBit kind : {LowBit::w8a8, LowBit::w4a8, LowBit::nf4})
-    for (const int64_t rotation : {0, 64}) {
-      if (kind == LowBit::nf4 && rotation != 0) continue;
-      Weight w = low_bit_weight(r, {70, 192}, kind, rotation, true);
-      w.sensitive = true;
-      Tensor values = host_tensor(w.shape);
-      for (int64_t i = 0; i < 70; ++i) {
-        float* row = values.data<float>() + i * 192;
-        const auto* codes = reinterpret_cast<const uint8_t*>(w.value.raw());
-        const float* scale = w.low_bit.scale.data<float>();
-        if (kind == LowBit::w8a8)
-          dequantize_row_i8(reinterpret_cast<const int8_t*>(codes) + i * 192, scale[i], 192, row);
-        else if (kind == LowBit::w4a8)
-          dequantize_row_i4(codes + i * 96, w.low_bit.group_scale.data<uint8_t>() + i * 3, scale[i], 192, row);
-        else
-          dequantize_nf4(codes, scale, i * 192, 192, row);
-        rotate_row(row, 192, rotation);
-      }
-      const Tensor x = r.tensor({9, 192});
-      ops.prepare(w);
-      EXPECT_EQ(ops.memory().current, 0) << "codes are used where they lie";
+  struct Case {
+    LowBit kind;
+    int64_t k, rotation;
+    bool sensitive;
+    WeightForm form;
+  };
+  for (const Case& c :
+       {Case{LowBit::w8a8, 192, 64, true, WeightForm::dots}, Case{LowBit::w4a8, 192, 0, true, WeightForm::dots},
+        Case{LowBit::w4a8, 192, 16, true, WeightForm::dots}, Case{LowBit::w8a8, 80, 16, false, WeightForm::panels},
+        Case{LowBit::nf4, 192, 0, false, WeightForm::panels}, Case{LowBit::nf4, 32, 0, true, WeightForm::dots}}) {
+    Weight w = low_bit_weight(r, {70, c.k}, c.kind, c.rotation, true);
+    w.sensitive = c.sensitive;
+    EXPECT_EQ(static_cast<const CpuModel&>(ops.model()).form(w), c.form);
+    const Tensor values = low_bit_values(w);
+    ops.prepare(w);
+    EXPECT_EQ(ops.memory().current, 0) << "codes are used where they lie";
+    for (const int64_t rows : {1, 9}) {
+      const Tensor x = r.tensor({rows, c.k});
       EXPECT_LE(reference::nmse(ops.linear(x, w), reference::linear(x, values, w.bias)), 1e-10);
+      EXPECT_LE(reference::nmse(ops.linear_act(x, w, Activation::silu),
+                                reference::activate(reference::linear(x, values, w.bias), Activation::silu)),
+                1e-10);
     }
+  }
 }
 
 TEST(LowBitLinear, Forms) {
@@ -321,6 +340,11 @@ TEST(LowBitLinear, Forms) {
   EXPECT_EQ(CpuModel(CpuOptions{Precision::w8a8}).form(w), WeightForm::w8);
   w.sensitive = true;
   EXPECT_NE(model.form(w), WeightForm::w4);
+  Weight blocks = r.weight({64, 128}, false, DType::q4_0);
+  EXPECT_EQ(model.form(blocks), WeightForm::w4);
+  EXPECT_EQ(CpuModel().form(blocks), WeightForm::panels);
+  blocks.sensitive = true;
+  EXPECT_EQ(model.form(blocks), WeightForm::dots);
   EXPECT_NE(model.form(r.weight({64, 96}, false)), WeightForm::w4) << "no whole groups";
   EXPECT_NE(model.form(r.weight({1, 65600}, false)), WeightForm::w4) << "sums could overflow";
   w.embedding = true;

@@ -159,6 +159,8 @@ TEST(Determinism, ThreadCountDoesNotChangeBytes) {
   for (const int64_t rows : {1, 3, 64, 300}) {
     std::vector<Weight> weights = {r.weight({192, 256}, true), r.weight({1024, 256}, true, DType::q8_0),
                                    r.weight({1536, 256}, false, DType::bf16), r.weight({24, 24, 3, 3}, true)};
+    weights.push_back(r.weight({190, 256}, true, DType::q4_0));
+    weights.back().sensitive = true;
     for (Weight& w : weights) ops.prepare(w);
     const Tensor x = r.tensor({rows, 256}), map = r.tensor({33, 17, 24});
     const std::vector<Tensor> one = results(1, weights, x, map), two = results(2, weights, x, map);
@@ -174,8 +176,9 @@ TEST(Determinism, ARowDoesNotDependOnItsNeighbours) {
   Random r(10);
   for (const Precision precision : {Precision::f32, Precision::bf16}) {
     CpuOps ops(CpuOptions{precision});
-    for (const DType stored : {DType::f32, DType::bf16, DType::q8_0}) {
+    for (const DType stored : {DType::f32, DType::bf16, DType::q8_0, DType::q4_0}) {
       Weight w = r.weight({200, 1024}, true, stored);
+      w.sensitive = stored == DType::q4_0;
       ops.prepare(w);
       const Tensor x = r.tensor({150, 1024}), all = ops.linear_act(x, w, Activation::gelu_tanh);
       for (const int64_t rows : {1, 2, 5, 16, 64, 77})

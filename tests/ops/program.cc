@@ -20,6 +20,7 @@ class Program {
                                 kTypes[shape.rank() == 4 ? random_.integer(0, 2) : random_.integer(0, 4)]);
       w.name = std::to_string(name_++);
       w.embedding = shape[0] == 11;
+      w.sensitive = random_.integer(0, 3) == 0;
       ops_.prepare(w);
       return w;
     };

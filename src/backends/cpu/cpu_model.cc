@@ -57,7 +57,8 @@ WeightForm CpuModel::form(const Weight& weight) const {
     if (kind == LowBit::none && options_.precision == Precision::w8a8) return WeightForm::w8;
     if (kind == LowBit::none && options_.precision == Precision::w4a8) return WeightForm::w4;
   }
-  if (kind != LowBit::none || is_block_quantized(weight.stored)) return WeightForm::panels;
+  if (kind != LowBit::none || is_block_quantized(weight.stored))
+    return weight.sensitive ? WeightForm::dots : WeightForm::panels;
   if (options_.precision == Precision::f32) return WeightForm::f32;
   if (bf16_compute_) return WeightForm::bf16;
   return weight.stored == DType::f32 ? WeightForm::f32 : WeightForm::panels;
@@ -83,6 +84,7 @@ int64_t CpuModel::prepared_bytes(const Weight& weight) const {
       return static_cast<int64_t>(dnnl_->convolution_weights(s[0], s[1], s[2], s[3]).get_size());
     }
     case WeightForm::panels:
+    case WeightForm::dots:
     case WeightForm::table: return 0;
   }
   return 0;
@@ -102,7 +104,7 @@ int64_t CpuModel::prepare_workspace_bytes(const Weight& weight) const {
 
 LinearPlan CpuModel::linear_plan(const Weight& weight, int64_t rows, int activation) const {
   const int64_t in = weight.in_features(), out = weight.out_features();
-  LinearPlan plan{.form = form(weight), .panel_rows = out};
+  LinearPlan plan{.form = form(weight), .panel_rows = out, .rows = rows};
   if (plan.form == WeightForm::convolution || plan.form == WeightForm::table)
     throw RuntimeError("linear: got weight '{}' {} made for another operation, expected [out, in]", weight.name,
                        weight.shape.str());
@@ -113,8 +115,14 @@ LinearPlan CpuModel::linear_plan(const Weight& weight, int64_t rows, int activat
     plan.panel_bytes = thread_count() * std::max(round_scratch_bytes(in), multiply);
     return plan;
   }
+  if (plan.form == WeightForm::dots) {
+    plan.panel_rows = kernels::kDotRows;
+    plan.panel_bytes = thread_count() * aligned(plan.panel_rows * in * 4);
+    return plan;
+  }
   plan.bf16 = bf16_compute_;
-  if (plan.bf16) plan.x_bytes = aligned(rows * in * 2);
+  if (plan.bf16 && rows == 1) plan.rows = 2;
+  if (plan.bf16) plan.x_bytes = aligned(plan.rows * in * 2);
   if (plan.form == WeightForm::panels) {
     const int64_t fitting = kPanelElements / in / 64 * 64;
     plan.panel_rows = std::min(out, std::max<int64_t>(64, fitting));
@@ -122,10 +130,11 @@ LinearPlan CpuModel::linear_plan(const Weight& weight, int64_t rows, int activat
     // In bfloat16 a row per thread of floats, on its way from the blocks.
     if (plan.bf16) plan.panel_bytes += thread_count() * aligned(in * 4);
   }
+  if (plan.rows != rows) plan.y_bytes = aligned(plan.rows * plan.panel_rows * 4);
   if (rows == 0) return plan;
   for (const int64_t n : {plan.panel_rows, out % plan.panel_rows}) {
     if (n == 0) continue;
-    const MatmulKey key{rows, in, n, out, plan.bf16, weight.has_bias, activation};
+    const MatmulKey key{plan.rows, in, n, plan.rows == rows ? out : n, plan.bf16, weight.has_bias, activation};
     plan.scratch_bytes = std::max(plan.scratch_bytes, aligned(dnnl_->matmul(key)->scratch_bytes));
   }
   return plan;

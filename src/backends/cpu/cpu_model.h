@@ -31,6 +31,8 @@ enum class WeightForm : uint8_t {
   w8,
   w4,           // integers in panels (low_bit.h)
   panels,       // stored form in place; unpacked to the compute type a few rows at a time, for each call
+  dots,         // the same of a sensitive weight: in float, and without oneDNN, which is slow for the one or few rows
+                // of x that most sensitive weights are multiplied with
   convolution,  // float, in oneDNN's layout
   table,        // embedding: stored form in place
 };
@@ -40,10 +42,13 @@ struct LinearPlan {
   WeightForm form;
   bool bf16 = false;          // operands of the multiplication
   int64_t panel_rows = 0;     // of the weight, per multiplication
+  int64_t rows = 0;           // of x, per multiplication: oneDNN sums a single row of bfloat16 in another order than
+                              // the rows of a larger x, so it is given a second one
   int64_t x_bytes = 0;        // the activation in bfloat16 or int8
   int64_t panel_bytes = 0;    // unpacked panel; integers: scratch of all threads
+  int64_t y_bytes = 0;        // result with the second row
   int64_t scratch_bytes = 0;  // oneDNN's
-  int64_t total() const { return x_bytes + panel_bytes + scratch_bytes; }
+  int64_t total() const { return x_bytes + panel_bytes + y_bytes + scratch_bytes; }
 };
 
 class CpuModel : public BackendModel {

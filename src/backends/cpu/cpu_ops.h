@@ -84,6 +84,7 @@ class CpuOps : public Ops {
     int activation = kNoActivation;
   };
   void run_linear(const Tensor& x, std::initializer_list<Projection> projections, std::byte* workspace);
+  void multiply_dots(const Tensor& x, const Projection& p, const LinearPlan& plan, std::byte* workspace);
   void multiply_bf16_or_f32(const Tensor& x, const Projection& p, const LinearPlan& plan, std::byte* workspace);
 
   CpuModel model_;

@@ -1,6 +1,8 @@
 #include "backends/cpu/int8_kernels.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
 
 namespace inkling::kernels {
 
@@ -31,16 +33,34 @@ void finish(const int32_t* sums, int32_t correction, float x_scale, const float*
             float* y) {
   for (int64_t j = 0; j < n; ++j) {
     const float product = static_cast<float>(sums[j] - correction) * (x_scale * scale[j]);
-    y[j] = bias == nullptr ? product : product + bias[j];
+    const float value = bias == nullptr ? product : product + bias[j];
+    std::memcpy(y + j, &value, sizeof(value));  // perhaps over the sum
   }
 }
 
-constexpr Int8Kernels kScalar{multiply, unpack, finish, kDepth, 128};
+void store(const float* rows, int64_t count, int64_t n, float* y, int64_t stride) {
+  for (int64_t r = 0; r < count; ++r) std::copy_n(rows + r * kPanel, n, y + r * stride);
+}
+
+constexpr Int8Kernels kScalar{multiply, unpack, finish, store, kDepth, 128};
+
+constexpr Int8Isa kAll[] = {Int8Isa::amx, Int8Isa::avx512, Int8Isa::avx2, Int8Isa::scalar};
+
+Int8Isa environment_limit() {
+  static const Int8Isa limit = [] {
+    const char* wanted = std::getenv("INKLING_INT8_ISA");
+    for (const Int8Isa isa : kAll)
+      if (wanted != nullptr && name(isa) == wanted) return isa;
+    return Int8Isa::amx;
+  }();
+  return limit;
+}
 
 }  // namespace
 
 Int8Isa best_int8_isa(Int8Isa limit) {
-  for (const Int8Isa isa : {Int8Isa::amx, Int8Isa::avx512, Int8Isa::avx2})
+  limit = std::min(limit, environment_limit());
+  for (const Int8Isa isa : kAll)
     if (isa <= limit && x86_has(isa)) return isa;
   return Int8Isa::scalar;
 }

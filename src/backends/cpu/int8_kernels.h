@@ -26,13 +26,18 @@ struct Int8Kernels {
   // group scales [depth / 64][64] -> panel.
   void (*unpack)(const uint8_t* codes, const uint8_t* group_scale, int64_t depth, uint8_t* panel);
   // y[j] = float(sums[j] - correction) * (x_scale * scale[j]) + bias[j], j < n <= 64, each step rounded; bias null: 0.
+  // y may be the memory of sums.
   void (*finish)(const int32_t* sums, int32_t correction, float x_scale, const float* scale, const float* bias,
                  int64_t n, float* y);
+  // Rows of n <= 64 floats, 64 apart, to rows `stride` apart that will not be read soon: past the caches where
+  // possible.
+  void (*store)(const float* rows, int64_t count, int64_t n, float* y, int64_t stride);
   int64_t chunk;
   int32_t offset;  // what is added to every weight in `sums`: 128 or 0
 };
 
-// The best that the machine has, up to a limit. The operating system is asked for AMX's registers the first time.
+// The best that the machine has, up to a limit and to the one that INKLING_INT8_ISA names, for measurements. The
+// operating system is asked for AMX's registers the first time.
 Int8Isa best_int8_isa(Int8Isa limit = Int8Isa::amx);
 const Int8Kernels& int8_kernels(Int8Isa isa);
 std::string_view name(Int8Isa isa);

@@ -111,8 +111,19 @@ INKLING_AVX2 void finish_avx2(const int32_t* sums, int32_t correction, float x_s
   }
   for (; j < n; ++j) {
     const float product = static_cast<float>(sums[j] - correction) * (x_scale * scale[j]);
-    y[j] = bias == nullptr ? product : product + bias[j];
+    const float value = bias == nullptr ? product : product + bias[j];
+    std::memcpy(y + j, &value, sizeof(value));  // perhaps over the sum
   }
+}
+
+INKLING_AVX2 void store_avx2(const float* rows, int64_t count, int64_t n, float* y, int64_t stride) {
+  for (int64_t r = 0; r < count; ++r, rows += kPanel, y += stride) {
+    int64_t j = 0;
+    if (reinterpret_cast<uintptr_t>(y) % 32 == 0)
+      for (; j + 8 <= n; j += 8) _mm256_stream_ps(y + j, _mm256_loadu_ps(rows + j));
+    std::memcpy(y + j, rows + j, static_cast<size_t>(n - j) * sizeof(float));
+  }
+  _mm_sfence();
 }
 
 // --- AVX-512 ----------------------------------------------------------------------------------------------------
@@ -183,6 +194,16 @@ INKLING_AVX512 void finish_avx512(const int32_t* sums, int32_t correction, float
     if (bias != nullptr) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, bias + j));
     _mm512_mask_storeu_ps(y + j, mask, v);
   }
+}
+
+INKLING_AVX512 void store_avx512(const float* rows, int64_t count, int64_t n, float* y, int64_t stride) {
+  for (int64_t r = 0; r < count; ++r, rows += kPanel, y += stride) {
+    int64_t j = 0;
+    if (reinterpret_cast<uintptr_t>(y) % 64 == 0)
+      for (; j + 16 <= n; j += 16) _mm512_stream_ps(y + j, _mm512_loadu_ps(rows + j));
+    std::memcpy(y + j, rows + j, static_cast<size_t>(n - j) * sizeof(float));
+  }
+  _mm_sfence();
 }
 
 // --- AMX --------------------------------------------------------------------------------------------------------
@@ -269,9 +290,9 @@ bool has_amx() {
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
-constexpr Int8Kernels kAvx2{rows_avx2, unpack_avx2, finish_avx2, kDepth, 0};
-constexpr Int8Kernels kAvx512{rows_avx512, unpack_avx512, finish_avx512, kDepth, 128};
-constexpr Int8Kernels kAmx{rows_amx, unpack_avx512, finish_avx512, 64, 128};
+constexpr Int8Kernels kAvx2{rows_avx2, unpack_avx2, finish_avx2, store_avx2, kDepth, 0};
+constexpr Int8Kernels kAvx512{rows_avx512, unpack_avx512, finish_avx512, store_avx512, kDepth, 128};
+constexpr Int8Kernels kAmx{rows_amx, unpack_avx512, finish_avx512, store_avx512, 64, 128};
 
 }  // namespace
 

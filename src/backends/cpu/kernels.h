@@ -18,6 +18,12 @@ void modulate(const float* x, const float* scale, const float* shift, float* y, 
 void gated_add(const float* residual, const float* x, const float* gate, float* y, int64_t n);
 void to_bf16(const float* x, uint16_t* y, int64_t n);  // to nearest even
 
+// --- dot products (dot_kernels.cc) ------------------------------------------------------------------------------
+constexpr int64_t kDotRows = 4;
+// y[r][j] = x[r] . w[j] + bias[j] for j < count <= kDotRows; w [kDotRows, k] dense, rows of y `stride` apart.
+void dot_rows(const float* w, const float* x, int64_t rows, int64_t k, const float* bias, int64_t count, float* y,
+              int64_t stride);
+
 // --- rows (norm_kernels.cc) -------------------------------------------------------------------------------------
 void rms_norm(const float* x, const float* gamma, float eps, float* y, int64_t rows, int64_t channels);
 // Then * (1 + scale) + shift, unless scale is null.

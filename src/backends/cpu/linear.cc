@@ -50,13 +50,42 @@ void CpuOps::run_linear(const Tensor& x, std::initializer_list<Projection> proje
                         p.weight->has_bias ? p.weight->bias.data<float>() : nullptr, p.activation, p.y, scratch);
       continue;
     }
+    if (plan.form == WeightForm::dots) {
+      multiply_dots(x, p, plan, workspace);
+      present = kNothing;
+      continue;
+    }
     if (plan.bf16 && present != kBf16) {
       auto* to = reinterpret_cast<uint16_t*>(workspace);
       parallel_for(x.elements(), kGrain, [&](int64_t b, int64_t e) { kernels::to_bf16(input + b, to + b, e - b); });
+      std::fill(to + x.elements(), to + plan.rows * x.channels(), uint16_t{0});
       present = kBf16;
     }
     multiply_bf16_or_f32(x, p, plan, workspace);
   }
+}
+
+void CpuOps::multiply_dots(const Tensor& x, const Projection& p, const LinearPlan& plan, std::byte* workspace) {
+  const Weight& w = *p.weight;
+  const int64_t k = w.in_features(), n = w.out_features(), blocks = (n + plan.panel_rows - 1) / plan.panel_rows;
+  const StoredRows source = prepared("linear", w).rows(k);
+  const float *input = floats("linear", x), *bias = w.has_bias ? w.bias.data<float>() : nullptr;
+  const int64_t threads = std::min<int64_t>(thread_count(), blocks), own_bytes = plan.panel_bytes / thread_count();
+  parallel_for(threads, 1, [&](int64_t first, int64_t last) {
+    for (int64_t t = first; t < last; ++t) {
+      float* panel = reinterpret_cast<float*>(workspace + t * own_bytes);
+      for (int64_t block = blocks * t / threads; block < blocks * (t + 1) / threads; ++block) {
+        const int64_t begin = block * plan.panel_rows, count = std::min(plan.panel_rows, n - begin);
+        for (int64_t j = 0; j < count; ++j) source.read(begin + j, panel + j * k);
+        std::fill(panel + count * k, panel + plan.panel_rows * k, 0.f);
+        kernels::dot_rows(panel, input, x.rows(), k, bias == nullptr ? nullptr : bias + begin, count, p.y + begin, n);
+      }
+    }
+  });
+  if (p.activation == kNoActivation) return;
+  parallel_for(x.rows() * n, kGrain, [&](int64_t b, int64_t e) {
+    kernels::activate(static_cast<Activation>(p.activation), p.y + b, p.y + b, e - b);
+  });
 }
 
 void CpuOps::multiply_bf16_or_f32(const Tensor& x, const Projection& p, const LinearPlan& plan, std::byte* workspace) {
@@ -66,13 +95,17 @@ void CpuOps::multiply_bf16_or_f32(const Tensor& x, const Projection& p, const Li
   const float* bias = w.has_bias ? w.bias.data<float>() : nullptr;
   const void* input = plan.bf16 ? static_cast<const void*>(workspace) : x.raw();
   std::byte* panel = workspace + plan.x_bytes;
-  std::byte* scratch = panel + plan.panel_bytes;
-  DnnlCache& dnnl = model_.dnnl();
-  if (plan.form != WeightForm::panels) {
-    const auto primitive = dnnl.matmul({m, k, n, n, plan.bf16, w.has_bias, p.activation});
-    dnnl.execute(*primitive, input, weight.data.raw(), bias, p.y, scratch);
-    return;
-  }
+  float* two_rows = reinterpret_cast<float*>(panel + plan.panel_bytes);
+  std::byte* scratch = panel + plan.panel_bytes + plan.y_bytes;
+  const auto multiply = [&](const void* panel_rows, int64_t begin, int64_t rows) {
+    const bool direct = plan.rows == m;
+    float* y = direct ? p.y + begin : two_rows;
+    const MatmulKey key{plan.rows, k, rows, direct ? n : rows, plan.bf16, w.has_bias, p.activation};
+    model_.dnnl().execute(*model_.dnnl().matmul(key), input, panel_rows, bias == nullptr ? nullptr : bias + begin, y,
+                          scratch);
+    if (!direct) std::copy_n(two_rows, rows, p.y + begin);
+  };
+  if (plan.form != WeightForm::panels) return multiply(weight.data.raw(), 0, n);
   const StoredRows source = weight.rows(k);
   for (int64_t begin = 0; begin < n; begin += plan.panel_rows) {
     const int64_t rows = std::min(plan.panel_rows, n - begin);
@@ -86,8 +119,7 @@ void CpuOps::multiply_bf16_or_f32(const Tensor& x, const Projection& p, const Li
         for (int64_t r = b; r < e; ++r) source.read(begin + r, out + r * k);
       });
     }
-    const auto primitive = dnnl.matmul({m, k, rows, n, plan.bf16, w.has_bias, p.activation});
-    dnnl.execute(*primitive, input, panel, bias == nullptr ? nullptr : bias + begin, p.y + begin, scratch);
+    multiply(panel, begin, rows);
   }
 }
 

@@ -209,13 +209,14 @@ void multiply_integers(kernels::Int8Isa isa, const RoundedRows& x, const std::by
       const auto* from = reinterpret_cast<const int8_t*>(rounded + k * x.rows + first * width);
       kernel.multiply(from, x.chunk == kDepth ? width : x.rows * x.chunk, last - first, w, depth, k == 0, sums);
     }
-    const int64_t begin = panel * kPanel, n = std::min(kPanel, m.n - begin);
-    for (int64_t r = first; r < last; ++r, sums += kPanel) {
-      float* out = y + r * m.n + begin;
-      kernel.finish(sums, kernel.offset * x_sum[r], x_scale[r], scale + begin, bias == nullptr ? nullptr : bias + begin,
-                    n, out);
-      if (activation != kNoActivation) kernels::activate(static_cast<Activation>(activation), out, out, n);
-    }
+    const int64_t begin = panel * kPanel, n = std::min(kPanel, m.n - begin), rows = last - first;
+    auto* finished = reinterpret_cast<float*>(own);
+    for (int64_t r = 0; r < rows; ++r)
+      kernel.finish(sums + r * kPanel, kernel.offset * x_sum[first + r], x_scale[first + r], scale + begin,
+                    bias == nullptr ? nullptr : bias + begin, n, finished + r * kPanel);
+    if (activation != kNoActivation)
+      kernels::activate(static_cast<Activation>(activation), finished, finished, rows * kPanel);
+    kernel.store(finished, rows, n, y + first * m.n + begin, m.n);
   });
 }
 

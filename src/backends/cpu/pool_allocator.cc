@@ -1,5 +1,9 @@
 #include "backends/cpu/pool_allocator.h"
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
 #include <iterator>
 #include <limits>
@@ -19,7 +23,11 @@ constexpr int64_t kPooled = std::numeric_limits<int64_t>::max();  // a reused bl
 constexpr int64_t kPooled = int64_t{1} << 20;
 #endif
 
-constexpr auto kAlignment = std::align_val_t(CountingAllocator::kAlignment);
+constexpr int64_t kLargePage = int64_t{2} << 20, kLargeBlock = 2 * kLargePage;
+
+std::align_val_t alignment(int64_t bytes) {
+  return std::align_val_t(bytes >= kLargeBlock ? kLargePage : CountingAllocator::kAlignment);
+}
 
 int64_t charged_bytes(int64_t bytes) {
   constexpr int64_t a = CountingAllocator::kAlignment;
@@ -55,7 +63,7 @@ class PoolAllocator::Pool {
     std::lock_guard lock(mutex_);
     stats_.current -= bytes;
     if (bytes < kPooled) {
-      ::operator delete(data, kAlignment);
+      drop(data, bytes);
     } else {
       kept_.emplace(bytes, data);
       kept_bytes_ += bytes;
@@ -75,8 +83,15 @@ class PoolAllocator::Pool {
 
  private:
   static std::byte* fresh(int64_t bytes) {
-    return static_cast<std::byte*>(::operator new(static_cast<size_t>(bytes), kAlignment, std::nothrow));
+    void* data = ::operator new(static_cast<size_t>(bytes), alignment(bytes), std::nothrow);
+#ifdef __linux__
+    // Fewer, larger pages: matrix products walk through panels and rows that lie far apart.
+    if (data != nullptr && bytes >= kLargeBlock)
+      madvise(data, static_cast<size_t>(bytes / kLargePage * kLargePage), MADV_HUGEPAGE);
+#endif
+    return static_cast<std::byte*>(data);
   }
+  static void drop(std::byte* data, int64_t bytes) { ::operator delete(data, alignment(bytes)); }
 
   std::byte* reuse(int64_t bytes) {
     const auto it = kept_.find(bytes);
@@ -92,7 +107,7 @@ class PoolAllocator::Pool {
     while (kept_bytes_ > limit) {
       const auto last = std::prev(kept_.end());
       kept_bytes_ -= last->first;
-      ::operator delete(last->second, kAlignment);
+      drop(last->second, last->first);
       kept_.erase(last);
     }
   }
