@@ -69,8 +69,8 @@ constexpr auto kOptions = std::to_array<Option>({
     {"preset", "", Kind::choice, kSynth, "tiny", -kNone, kNone, "qwen-image|qwen-image-edit-2509|qwen-image-13b|tiny",
      false, "architecture to write"},
     {"dtype", "", Kind::choice, kSynth, "bf16", -kNone, kNone, "bf16|q8_0|q4_0", false, "element type of the matrices"},
-    {"to", "", Kind::choice, kQuantize, "q8_0", -kNone, kNone, 
-     "q8_0|q6_k|q5_k|q4_k|q4_0|w8a8|w4a8|nf4|fp8|bf16|f16", false,
+    {"to", "", Kind::choice, kQuantize, "q8_0", -kNone, kNone, "q8_0|q6_k|q5_k|q4_k|q4_0|w8a8|w4a8|nf4|fp8|bf16|f16",
+     false,
      "type of the large matrices: those with q are written as GGUF, the others as safetensors (w8a8 and w4a8 as "
      "ComfyUI, nf4 as bitsandbytes)"},
 });
