@@ -13,7 +13,13 @@ namespace inkling {
 namespace {
 
 constexpr int kSuper = 256;
-constexpr int kLanes = 8;  // partial sums, so that the compiler may use vectors without changing the order of a sum
+constexpr int kLanes = 8;
+// The search is compiled for two instruction sets; no operation is fused and the lanes fix the order of every sum, so
+// the results are the same.
+#define INKLING_INLINE inline __attribute__((always_inline))
+// How wide vectors are passed differs between targets; here they cross no border.
+#pragma GCC diagnostic ignored "-Wpsabi"
+using Floats = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
 
 uint8_t& at(std::byte* p, int i) { return reinterpret_cast<uint8_t*>(p)[i]; }
 
@@ -32,16 +38,23 @@ float rounded_to_half(float value) {
 }
 
 // rint for |x| < 2^22.
-float nearest(float x) {
+template <typename T>
+INKLING_INLINE T nearest(T x) {
   constexpr float kMagic = 12582912.f;  // 1.5 * 2^23
   return (x + kMagic) - kMagic;
 }
 
 // Within lowest..highest; what is no number becomes the lowest.
-float limited(float x, float lowest, float highest) { return std::min(std::max(lowest, x), highest); }
+INKLING_INLINE float limited(float x, float lowest, float highest) { return std::min(std::max(lowest, x), highest); }
+INKLING_INLINE Floats limited(const Floats& x, float lowest, float highest) {
+  const Floats low = Floats{} + lowest, high = Floats{} + highest, raised = x > low ? x : low;
+  return raised < high ? raised : high;
+}
 
-float sum_of(const std::array<float, kLanes>& lanes) {
-  return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+INKLING_INLINE const Floats& floats_at(const float* p) { return *reinterpret_cast<const Floats*>(p); }
+
+INKLING_INLINE float sum_of(const Floats& v) {
+  return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
 }
 
 // A group of values as step * code - minimum, code in lowest..highest.
@@ -50,30 +63,29 @@ struct Grid {
 };
 
 template <int kSize>
-float error_of(const float* x, const Grid& grid, float lowest, float highest) {
+INKLING_INLINE float error_of(const float* x, const Grid& grid, float lowest, float highest) {
   const float inverse = grid.step == 0.f ? 0.f : 1.f / grid.step;
-  std::array<float, kLanes> sums{};
-  for (int i = 0; i < kSize; i += kLanes)
-    for (int j = 0; j < kLanes; ++j) {
-      const float q = nearest(limited((x[i + j] + grid.minimum) * inverse, lowest, highest));
-      const float e = (grid.step * q - grid.minimum) - x[i + j];
-      sums[static_cast<size_t>(j)] += e * e;
-    }
-  return sum_of(sums);
+  Floats sum = {};
+  for (int i = 0; i < kSize; i += kLanes) {
+    const Floats& v = floats_at(x + i);
+    const Floats q = nearest(limited((v + grid.minimum) * inverse, lowest, highest));
+    const Floats e = (grid.step * q - grid.minimum) - v;
+    sum += e * e;
+  }
+  return sum_of(sum);
 }
 
 // Least squares for the codes that `grid` gives. With `affine` both numbers are free, and the minimum not below 0,
 // which the format cannot hold; else the minimum stays 0.
 template <int kSize>
-Grid refit(const float* x, const Grid& grid, float lowest, float highest, bool affine) {
+INKLING_INLINE Grid refit(const float* x, const Grid& grid, float lowest, float highest, bool affine) {
   const float inverse = grid.step == 0.f ? 0.f : 1.f / grid.step;
-  std::array<float, kLanes> q1{}, q2{}, x1{}, xq{};
-  for (int i = 0; i < kSize; i += kLanes)
-    for (int j = 0; j < kLanes; ++j) {
-      const auto lane = static_cast<size_t>(j);
-      const float q = nearest(limited((x[i + j] + grid.minimum) * inverse, lowest, highest));
-      q1[lane] += q, q2[lane] += q * q, x1[lane] += x[i + j], xq[lane] += x[i + j] * q;
-    }
+  Floats q1 = {}, q2 = {}, x1 = {}, xq = {};
+  for (int i = 0; i < kSize; i += kLanes) {
+    const Floats& v = floats_at(x + i);
+    const Floats q = nearest(limited((v + grid.minimum) * inverse, lowest, highest));
+    q1 += q, q2 += q * q, x1 += v, xq += v * q;
+  }
   const float sq = sum_of(q1), sqq = sum_of(q2), sx = sum_of(x1), sxq = sum_of(xq);
   if (affine) {
     const float determinant = kSize * sqq - sq * sq;
@@ -87,7 +99,7 @@ Grid refit(const float* x, const Grid& grid, float lowest, float highest, bool a
 
 // The best grid found from several widths: the extremes of a group are worth clipping when the rest is dense.
 template <int kSize>
-Grid search_affine(const float* x, float highest) {
+INKLING_INLINE Grid search_affine(const float* x, float highest) {
   float low = 0.f, high = 0.f;
   for (int i = 0; i < kSize; ++i) low = std::min(low, x[i]), high = std::max(high, x[i]);
   if (low == high) return {};
@@ -107,7 +119,7 @@ Grid search_affine(const float* x, float highest) {
 
 // The sign of the step takes the value of largest magnitude to the lowest code, which reaches one step further.
 template <int kSize>
-float search_symmetric(const float* x, float lowest, float highest) {
+INKLING_INLINE float search_symmetric(const float* x, float lowest, float highest) {
   float extreme = 0.f;
   for (int i = 0; i < kSize; ++i)
     if (std::fabs(x[i]) > std::fabs(extreme)) extreme = x[i];
@@ -160,7 +172,7 @@ AffineScales unpack_scales(std::byte* b) {
 }
 
 // For every group the neighbouring pair of six-bit numbers that leaves the smallest error; returns their sum.
-float choose_scales(const float* x, const std::array<Grid, 8>& wanted, float highest, AffineScales& s) {
+INKLING_INLINE float choose_scales(const float* x, const std::array<Grid, 8>& wanted, float highest, AffineScales& s) {
   float total = 0;
   for (int g = 0; g < 8; ++g) {
     const auto i = static_cast<size_t>(g);
@@ -182,7 +194,7 @@ float choose_scales(const float* x, const std::array<Grid, 8>& wanted, float hig
 }
 
 // d and dmin by least squares for the codes and six-bit numbers that `s` gives.
-void refit_units(const float* x, float highest, AffineScales& s) {
+INKLING_INLINE void refit_units(const float* x, float highest, AffineScales& s) {
   double aa = 0, ab = 0, bb = 0, ax = 0, bx = 0;
   for (int g = 0; g < 8; ++g) {
     const Grid grid = s.group(g);
@@ -201,7 +213,7 @@ void refit_units(const float* x, float highest, AffineScales& s) {
   s.dmin = rounded_to_half(static_cast<float>(dmin));
 }
 
-AffineScales fit_affine(const float* x, float highest) {
+INKLING_INLINE AffineScales fit_affine(const float* x, float highest) {
   std::array<Grid, 8> wanted;
   float step = 0, minimum = 0;
   for (int g = 0; g < 8; ++g) {
@@ -245,7 +257,7 @@ float step6(std::byte* b, int group) {
 }
 
 // Sixteen signed 8-bit scales of 16 values each.
-void fit_q6_k(const float* x, std::byte* b) {
+INKLING_INLINE void fit_q6_k(const float* x, std::byte* b) {
   std::array<float, 16> steps;
   float extreme = 0;
   for (int g = 0; g < 16; ++g) {
@@ -283,15 +295,40 @@ void write_codes(DType type, const float* x, std::byte* block, Round round) {
   write_affine_codes(x, block, type == DType::q5_k, round);
 }
 
+// --- instruction sets ---------------------------------------------------------------------------------------------
+
+struct Fits {
+  void (*affine)(const float*, float, std::byte*);
+  void (*q6_k)(const float*, std::byte*);
+};
+
+#define INKLING_CLONE(name, attribute)                                         \
+  attribute void affine_##name(const float* x, float highest, std::byte* b) {  \
+    pack_scales(fit_affine(x, highest), b);                                    \
+  }                                                                            \
+  attribute void q6_k_##name(const float* x, std::byte* b) { fit_q6_k(x, b); } \
+  constexpr Fits k_##name{affine_##name, q6_k_##name};
+
+INKLING_CLONE(baseline, )
+#if defined(__x86_64__) && defined(__GNUC__)
+INKLING_CLONE(avx2, __attribute__((target("avx2"))))
+const Fits& fits() {
+  static const Fits& best = __builtin_cpu_supports("avx2") ? k_avx2 : k_baseline;
+  return best;
+}
+#else
+const Fits& fits() { return k_baseline; }
+#endif
+
 }  // namespace
 
 bool is_written_k_quant(DType type) { return type == DType::q4_k || type == DType::q5_k || type == DType::q6_k; }
 
 void quantize_k_block(DType type, const float* x, std::byte* block) {
   if (type == DType::q6_k)
-    fit_q6_k(x, block);
+    fits().q6_k(x, block);
   else
-    pack_scales(fit_affine(x, type == DType::q5_k ? 31.f : 15.f), block);
+    fits().affine(x, type == DType::q5_k ? 31.f : 15.f, block);
   write_codes(type, x, block, [](float steps, int) { return std::nearbyint(steps); });
 }
 

@@ -106,7 +106,8 @@ void update_i4(std::span<const float> row, const Row& out, uint64_t seed) {
     out.group_scale[g] = std::max(out.group_scale[g], static_cast<uint8_t>(needed));
   }
   const auto code = [&](int64_t c) {
-    const float step = scale * static_cast<float>(out.group_scale[c / kInt4Group]);
+    const uint8_t group_scale = out.group_scale[c / kInt4Group];
+    const float step = scale * static_cast<float>(group_scale);
     return static_cast<uint8_t>(std::clamp(round_by_chance(row[c] / step, seed, static_cast<uint64_t>(c)), -8.f, 7.f) +
                                 8.f);
   };

@@ -59,6 +59,12 @@ expect "quantizes a model folder" 0 'q8_0 x' "$INKLING" quantize "$MODELS/inklin
 expect "the quantized folder draws" 0 '' "$INKLING" generate -p "a red fox" -o fox.png --model tiny-q8
 expect "quantizes one file, report as JSON" 0 '"f8_e4m3"' "$INKLING" quantize --to fp8 "$MODELS/inkling-tiny/transformer" dit.safetensors --json
 expect "the fp8 transformer draws" 0 '' "$INKLING" generate -p "a red fox" -o fox.png --dit dit.safetensors
+for type in w8a8 w4a8 nf4; do
+  expect "quantizes a folder to $type" 0 "$type x" "$INKLING" quantize --to $type "$MODELS/inkling-tiny" tiny-$type
+  expect "the $type folder draws" 0 '' "$INKLING" generate -p "a red fox" -o fox.png --model tiny-$type
+done
+expect "quantizes the text encoder with its tower to K blocks" 0 'q4_k x' "$INKLING" quantize --to q4_k "$MODELS/inkling-tiny/text_encoder" text.gguf
+expect "which serves edits without an mmproj" 0 '' "$INKLING" edit -i duck.png -p 把帽子变成蓝色 -o x.png --text-encoder text.gguf
 expect "quantize does not overwrite" 2 'exists already' "$INKLING" quantize --to fp8 "$MODELS/inkling-tiny/transformer" dit.safetensors
 expect "quantize wants the right ending" 2 'gguf' "$INKLING" quantize "$MODELS/inkling-tiny/transformer" x.safetensors
 expect "quantize knows its types" 2 'q8_0|q4_0' "$INKLING" quantize --to q3 "$MODELS/inkling-tiny" x

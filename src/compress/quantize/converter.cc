@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <span>
 
 #include "base/error.h"
@@ -225,14 +226,12 @@ void Converter::run_nf4(const Job& job, TensorFileWriter& out) {
 }
 
 std::vector<std::string> Converter::skipped_modules() const {
-  std::vector<std::string> result;
-  if (rules_.has(Component::text_encoder)) result.push_back("lm_head");  // may be tied, and so in no file
+  std::set<std::string> result;
+  if (rules_.has(Component::text_encoder)) result.insert("lm_head");  // may be tied, and so in no file
   for (const Job& job : jobs_)
     if (job.shape.rank() == 2 && job.form.low_bit != rules_.target().low_bit && job.source->name.ends_with(".weight"))
-      result.push_back(module_of(job.source->name));
-  std::ranges::sort(result);
-  result.erase(std::ranges::unique(result).begin(), result.end());
-  return result;
+      result.insert(module_of(job.source->name));
+  return {result.begin(), result.end()};
 }
 
 std::map<std::string, std::string> Converter::metadata() const {
