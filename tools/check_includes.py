@@ -14,11 +14,12 @@ LADDER = {
     "text": ["base", "tensor"],
     "ops": ["base", "tensor"],
     "backends/cpu": ["base", "tensor", "formats", "ops"],
+    "backends/cuda": ["base", "tensor", "formats", "ops"],
     "backends/plan": ["base", "tensor", "formats", "ops"],
     "models": ["base", "tensor", "formats", "text", "ops"],
     "diffusion": ["base", "tensor", "ops", "models"],
     "memory": ["base", "tensor", "ops", "backends/plan", "models"],
-    "pipeline": ["base", "tensor", "formats", "text", "ops", "backends/cpu", "backends/plan", "models", "diffusion", "memory"],
+    "pipeline": ["base", "tensor", "formats", "text", "ops", "backends/cpu", "backends/cuda", "backends/plan", "models", "diffusion", "memory"],
     "compress": ["base", "tensor", "formats", "text", "ops", "backends/cpu", "backends/plan", "models", "diffusion", "memory", "pipeline"],
     "cli": ["base", "tensor", "formats", "text", "ops", "models", "diffusion", "memory", "pipeline", "compress"],
 }

@@ -129,6 +129,9 @@ class CudaBackend : public Backend {
     if (cuda_device_count() == 0) cuda::assume_device(kTypicalGpu);
     model_ = std::make_unique<CudaModel>(options, cuda::device());
   }
+  void inject_failures(int count) override {
+    if (context_) context_->fail_next(count);
+  }
   Ops& ops() override {
     if (!ops_) throw RuntimeError("a planning backend computes nothing");
     return *ops_;

@@ -29,7 +29,8 @@ struct DeviceChoice {
   enum class Kind { automatic, cpu, cuda };
   Kind kind = Kind::cpu;
   int index = 0;
-  int64_t max_vram = 0;  // bytes of the whole process on the GPU; 0: what is free
+  int64_t max_vram = 0;       // bytes of the whole process on the GPU; 0: what is free
+  int injected_failures = 0;  // tests: the first runs find the GPU's memory exhausted
 };
 // "auto", "cpu", "cuda" or "cuda:1". Throws ArgumentError.
 DeviceChoice parse_device(const std::string& text);
@@ -43,6 +44,8 @@ class Backend {
   virtual PrecisionChoice precision() const = 0;
   // Before any weight is prepared; GPUs only.
   virtual void set_precision(PrecisionChoice) {}
+  // Tests: the next `count` allocations on the GPU fail.
+  virtual void inject_failures(int) {}
   virtual Ops& ops() = 0;                                      // opened when first asked for
   virtual const BackendModel& model() const = 0;               // needs no open device
   virtual std::unique_ptr<Allocator> plan_memory() const = 0;  // as the backend's own, without memory

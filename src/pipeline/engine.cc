@@ -144,6 +144,7 @@ Result Engine::run(const Request& request, const Callbacks& callbacks) {
     if (!current.empty()) result.seconds[current] += std::chrono::duration<double>(Clock::now() - begun).count();
     begun = Clock::now();
   };
+  int inject = e.options.device.injected_failures;
   for (Rung rung; pictures.empty();) {
     try {
       if (rung.cpu) e.open({}, PrecisionChoice::automatic);
@@ -155,6 +156,7 @@ Result Engine::run(const Request& request, const Callbacks& callbacks) {
       result.seconds.clear();
       current.clear();
       e.backend->ops().reset_peak();
+      if (std::exchange(inject, inject - 1) > 0) e.backend->inject_failures(1);
       pictures = run_job(e.backend->ops(), *e.parts, job, callbacks, [&](const char* phase) {
         close_phase();
         current = phase;

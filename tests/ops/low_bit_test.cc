@@ -214,7 +214,7 @@ TEST_P(Int8, LinearOfRoundedWeightsIsExact) {
     for (const DType stored : {DType::f32, DType::bf16, DType::q4_0, DType::q8_0})
       for (const LinearShape& s : kShapes) {
         CpuOps ops({precision, GetParam()});
-        ASSERT_EQ(static_cast<CpuModel&>(ops.model()).int8_isa(), GetParam());
+        ASSERT_EQ(static_cast<const CpuModel&>(ops.model()).int8_isa(), GetParam());
         Weight w = r.weight({s.n, s.k}, r.coin(), stored);
         const Tensor x = r.tensor({s.m, s.k}, 3.f);
         const Tensor want = reference_linear(x, w, integers_of(w, precision == Precision::w4a8));

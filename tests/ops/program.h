@@ -12,6 +12,7 @@ struct ProgramResult {
   std::vector<Tensor> values;       // of every call
 };
 
-ProgramResult run_program(Ops& ops, uint32_t seed, int calls);
+// heads: of 64 channels; a GPU's attention kernels want head_dim 32 or more.
+ProgramResult run_program(Ops& ops, uint32_t seed, int calls, int64_t heads = 4);
 
 }  // namespace inkling

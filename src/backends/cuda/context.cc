@@ -21,8 +21,9 @@ constexpr int64_t kLateLibraryBytes = int64_t{1} << 30;
 // Taken where the driver's management library does not tell what the context took.
 constexpr int64_t kAssumedContext = int64_t{640} << 20;
 
-// Bytes in use on the device by everybody, by the driver's own count; -1 where it cannot be asked. Unlike
-// cudaMemGetInfo this needs no context, so it can be asked before there is one.
+}  // namespace
+
+// Unlike cudaMemGetInfo the management library needs no context, so it can be asked before there is one.
 int64_t driver_used_bytes(int device) {
   struct Memory {
     unsigned long long total, free, used;
@@ -42,8 +43,6 @@ int64_t driver_used_bytes(int device) {
   if (cudaDeviceGetPCIBusId(bus, sizeof(bus), device) != cudaSuccess || by_bus(bus, &handle) != 0) return -1;
   return memory_info(handle, &memory) == 0 ? static_cast<int64_t>(memory.used) : -1;
 }
-
-}  // namespace
 
 int cuda_device_count() {
   int count = 0;
@@ -80,7 +79,6 @@ CudaContext::CudaContext(int device, int64_t max_bytes, bool libraries) : device
   const int64_t used_after = driver_used_bytes(device);
   const int64_t late = libraries ? kLateLibraryBytes : kLateBytes;
   overhead_ = (used_before >= 0 && used_after > used_before ? used_after - used_before : kAssumedContext) + late;
-  free_after_start_ = static_cast<int64_t>(free);
   int64_t room = static_cast<int64_t>(free) - late;
   if (max_bytes > 0) {
     if (max_bytes <= overhead_)
@@ -89,7 +87,13 @@ CudaContext::CudaContext(int device, int64_t max_bytes, bool libraries) : device
     room = std::min(room, max_bytes - overhead_);
   }
   slab_ = CudaSlab::reserve(room);
-  arena_ = std::make_unique<Arena>(slab_, [slab = slab_.get()](int64_t b, int64_t e) { slab->back(b, e); });
+  arena_ = std::make_unique<Arena>(slab_, [this](int64_t b, int64_t e) {
+    if (failures_ > 0) {
+      --failures_;
+      throw MemoryError("GPU memory: a failure was injected");
+    }
+    slab_->back(b, e);
+  });
 }
 
 CudaContext::~CudaContext() {

@@ -41,11 +41,13 @@ class CudaContext {
 
   int64_t overhead_bytes() const { return overhead_; }  // outside the arena
   int64_t device_bytes() const;                         // taken from the device now, all in all
-  int64_t free_after_start() const { return free_after_start_; }
+  // Tests: the next `count` allocations find no memory.
+  void fail_next(int count) { failures_ = count; }
 
  private:
   int device_;
-  int64_t overhead_ = 0, free_after_start_ = 0;
+  int64_t overhead_ = 0;
+  int failures_ = 0;
   cudaStream_t lanes_[kLanes]{};
   cudaEvent_t forked_{}, joined_[kLanes]{};
   std::byte* library_workspaces_[kLanes]{};
@@ -59,5 +61,7 @@ class CudaContext {
 // GPUs that this program can use (sm_80 and later); 0 without a driver.
 int cuda_device_count();
 std::string cuda_device_name(int device);
+// Bytes in use on the device by everybody, by the driver's own count; -1 where it cannot be asked.
+int64_t driver_used_bytes(int device);
 
 }  // namespace inkling

@@ -47,6 +47,9 @@ Tensor CudaOps::conv2d_add(const Tensor& x, const Weight& w, const ConvSpec& spe
 }
 
 Tensor CudaOps::upsample_conv2d(const Tensor& x, const Weight& w, const ConvSpec& spec) {
+  const int64_t same = w.shape[2] / 2;
+  if (w.doubled_input && (spec.stride != 1 || spec.pad_top != same || spec.pad_left != same))
+    throw RuntimeError("upsample_conv2d: got a padding of {} and {}, expected {}", spec.pad_top, spec.pad_left, same);
   if (!w.doubled_input) return Ops::upsample_conv2d(x, w, spec);
   return convolve(OpKind::upsample_conv2d, x, w, spec, {}, true);
 }

@@ -46,14 +46,15 @@ struct CublasLt::Impl {
   cublasLtHandle_t handle{};
   std::map<Key, std::unique_ptr<Plan>> plans;
 
-  Plan& plan(const Call& c, bool bias, int64_t workspace_bytes);
+  Plan* plan(const Call& c, bool bias, int64_t workspace_bytes);  // null: no algorithm
 };
 
 // Column-major to cublasLt: D [n, m] = W^T x, with W [k, n] and x [k, m].
-Plan& CublasLt::Impl::plan(const Call& c, bool bias, int64_t workspace_bytes) {
+Plan* CublasLt::Impl::plan(const Call& c, bool bias, int64_t workspace_bytes) {
   const int64_t stride = c.y_stride != 0 ? c.y_stride : c.n;
-  std::unique_ptr<Plan>& slot = plans[Key{c.m, c.n, c.k, c.type, bias, c.gelu, c.y_type, stride}];
-  if (slot) return *slot;
+  const auto [at, fresh] = plans.try_emplace(Key{c.m, c.n, c.k, c.type, bias, c.gelu, c.y_type, stride});
+  std::unique_ptr<Plan>& slot = at->second;
+  if (!fresh) return slot.get();
   auto p = std::make_unique<Plan>();
   check(cublasLtMatmulDescCreate(&p->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F), "descriptor");
   set(p->desc, CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
@@ -89,12 +90,10 @@ Plan& CublasLt::Impl::plan(const Call& c, bool bias, int64_t workspace_bytes) {
   const cublasStatus_t status =
       cublasLtMatmulAlgoGetHeuristic(handle, p->desc, p->a, p->b, p->d, p->d, preference, 1, &found, &count);
   cublasLtMatmulPreferenceDestroy(preference);
-  if (status != CUBLAS_STATUS_SUCCESS || count == 0)
-    throw RuntimeError("cublasLt has no algorithm for {} x {} x {} of type {}", c.m, c.n, c.k,
-                       static_cast<int>(c.type));
+  if (status != CUBLAS_STATUS_SUCCESS || count == 0) return nullptr;
   p->algo = found.algo;
   slot = std::move(p);
-  return *slot;
+  return slot.get();
 }
 
 CublasLt::CublasLt() : impl_(std::make_unique<Impl>()) { check(cublasLtCreate(&impl_->handle), "handle"); }
@@ -103,10 +102,12 @@ CublasLt::~CublasLt() {
   cublasLtDestroy(impl_->handle);
 }
 
-void CublasLt::run(const Call& c, void* workspace, int64_t workspace_bytes, cudaStream_t stream) {
+bool CublasLt::run(const Call& c, void* workspace, int64_t workspace_bytes, cudaStream_t stream) {
   const bool wide = c.y_type == cuda::Elem::f32 && c.type == cuda::Elem::bf16;
   const void* bias = wide ? static_cast<const void*>(c.bias) : c.bias16;
-  Plan& p = impl_->plan(c, bias != nullptr, workspace_bytes);
+  Plan* const found = impl_->plan(c, bias != nullptr, workspace_bytes);
+  if (found == nullptr) return false;
+  Plan& p = *found;
   if (bias != nullptr) set(p.desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
   if (c.type == cuda::Elem::e4m3) {
     set(p.desc, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, c.w_scale);
@@ -116,6 +117,7 @@ void CublasLt::run(const Call& c, void* workspace, int64_t workspace_bytes, cuda
   check(cublasLtMatmul(impl_->handle, p.desc, &one, c.w, p.a, c.x, p.b, &zero, c.y, p.d, c.y, p.d, &p.algo, workspace,
                        static_cast<size_t>(workspace_bytes), stream),
         "product");
+  return true;
 }
 
 }  // namespace inkling
@@ -127,7 +129,7 @@ namespace inkling {
 struct CublasLt::Impl {};
 CublasLt::CublasLt() = default;
 CublasLt::~CublasLt() = default;
-void CublasLt::run(const Call&, void*, int64_t, cudaStream_t) { throw RuntimeError("built without cublasLt"); }
+bool CublasLt::run(const Call&, void*, int64_t, cudaStream_t) { throw RuntimeError("built without cublasLt"); }
 
 }  // namespace inkling
 

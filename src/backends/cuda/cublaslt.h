@@ -25,7 +25,8 @@ class CublasLt {
     cuda::Elem y_type = cuda::Elem::bf16;
     int64_t y_stride = 0;  // 0: n
   };
-  void run(const Call& call, void* workspace, int64_t workspace_bytes, cudaStream_t stream);
+  // False: cublasLt has no algorithm for it, nothing was done. (Seen for e4m3 with a bias and few rows.)
+  bool run(const Call& call, void* workspace, int64_t workspace_bytes, cudaStream_t stream);
 
  private:
   struct Impl;

@@ -37,6 +37,8 @@ cuda::ConvShape packing_shape(const Weight& w) {
   s.cin = w.shape[1];
   s.kernel = w.shape[2];
   s.upsample = w.doubled_input;
+  // The four small kernels of a doubled map depend on its padding, which is that of a convolution of equal size.
+  s.pad_top = s.pad_left = s.pad_bottom = s.pad_right = s.kernel / 2;
   return s;
 }
 

@@ -113,6 +113,7 @@ class CudaOps : public Ops {
                    std::span<const Weight* const> weights, Space& space, int lane);
   // end.bias is filled in here.
   void product(const Operands& x, const Weight& weight, int64_t rows, cuda::GemmEnd end, Space& space, int lane);
+  const float* as_f32(const Tensor& residual, Tensor& y, int lane = 0);
   void multiply_rows(const Operand& x, const Weight& weight, const CudaWeight& w, int64_t rows, int64_t n, int64_t k,
                      cuda::GemmEnd end, Space& space, int lane);
   void norm_rope(Tensor& x, const Tensor& gamma, float eps, const Rope& rope, int64_t heads, int lane);

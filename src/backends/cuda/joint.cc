@@ -78,7 +78,7 @@ void CudaOps::finish_stream(const StreamFinish& s, float eps, Tensor& y, std::by
     product(convert(s.attention, weights, space, lane), *s.out, rows,
             {.y = y.raw(),
              .type = Elem::f32,
-             .residual = f32_or_null(op, s.x),
+             .residual = as_f32(s.x, y, lane),
              .gate = f32_or_null(op, s.gate1),
              .groups = row_table(op, *s.groups, 0, rows)},
             space, lane);

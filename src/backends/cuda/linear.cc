@@ -106,8 +106,17 @@ void CudaOps::multiply_rows(const Operand& x, const Weight& weight, const CudaWe
   call.y = after ? space.take<std::byte>(rows * n * 2) : end.y;
   call.y_type = after ? Elem::bf16 : end.type;
   call.y_stride = after ? n : end.y_stride;
-  // e4m3 with a f32 result takes its bias in bf16 and its GELU not at all; such a layer is none of the large ones.
-  cublas_->run(call, context_->library_workspace(lane), CudaContext::kLibraryWorkspace, stream);
+  float* const library_space = reinterpret_cast<float*>(context_->library_workspace(lane));
+  if (!cublas_->run(call, library_space, CudaContext::kLibraryWorkspace, stream)) {
+    // The bare product, then bias and activation in a pass of their own.
+    call.bias = nullptr;
+    call.bias16 = nullptr;
+    call.gelu = false;
+    if (!cublas_->run(call, library_space, CudaContext::kLibraryWorkspace, stream))
+      throw RuntimeError("linear: cublasLt cannot multiply {} x {} x {}; use another --precision", rows, n, k);
+    cuda::activate(call.y, call.y_type, end.bias, gelu ? end.act : cuda::Act::none, rows, n, call.y, call.y_type,
+                   stream);
+  }
   if (end.residual != nullptr)
     cuda::gated_add(end.residual, Elem::f32, call.y, Elem::bf16, end.gate, end.groups, rows, n, end.y, end.type,
                     stream);
@@ -145,14 +154,17 @@ Tensor CudaOps::linear_add(const Tensor& x, const Weight& w, const Tensor& resid
       workspace(OpCall{.kind = OpKind::linear_add, .rows = x.rows(), .operand = x.dtype(), .weights = {&w}});
   Space space(memory->data(), memory->bytes());
   const Weight* const weights[] = {&w};
-  // Products add residuals of f32; another one is added after.
-  const bool fused = residual.dtype() == DType::f32;
   product(convert(x, weights, space, 0), w, x.rows(),
-          {.y = y.raw(), .type = Elem::f32, .residual = fused ? residual.data<float>() : nullptr}, space, 0);
-  if (!fused)
-    cuda::axpby(1.f, y.raw(), Elem::f32, 1.f, residual.raw(), elem("linear_add", residual), y.elements(), y.raw(),
-                Elem::f32, context_->lane());
+          {.y = y.raw(), .type = Elem::f32, .residual = as_f32(residual, y)}, space, 0);
   return y;
+}
+
+// Products add residuals of f32; another one is converted into the result's place, where it is added to.
+const float* CudaOps::as_f32(const Tensor& residual, Tensor& y, int lane) {
+  if (residual.dtype() == DType::f32) return residual.data<float>();
+  cuda::convert_rows(residual.raw(), elem("residual", residual), residual.channels(), residual.rows(),
+                     residual.channels(), cuda::Act::none, {y.raw(), Elem::f32}, context_->lane(lane));
+  return y.data<float>();
 }
 
 Tensor CudaOps::linear_gated_add(const Tensor& x, const Weight& w, const Tensor& residual, const Tensor& gate,
@@ -166,13 +178,11 @@ Tensor CudaOps::linear_gated_add(const Tensor& x, const Weight& w, const Tensor&
       workspace(OpCall{.kind = OpKind::linear_gated_add, .rows = x.rows(), .operand = x.dtype(), .weights = {&w}});
   Space space(memory->data(), memory->bytes());
   const Weight* const weights[] = {&w};
-  product(convert(x, weights, space, 0), w, x.rows(),
-          {.y = y.raw(),
-           .type = Elem::f32,
-           .residual = f32_or_null(op, residual),
-           .gate = f32_or_null(op, gate),
-           .groups = row_table(op, groups, 0, x.rows())},
-          space, 0);
+  const cuda::RowTable rows = row_table(op, groups, 0, x.rows());
+  product(
+      convert(x, weights, space, 0), w, x.rows(),
+      {.y = y.raw(), .type = Elem::f32, .residual = as_f32(residual, y), .gate = f32_or_null(op, gate), .groups = rows},
+      space, 0);
   return y;
 }
 
