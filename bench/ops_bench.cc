@@ -70,17 +70,71 @@ void linear(benchmark::State& state, Precision precision, DType stored) {
 void linear_shapes(benchmark::internal::Benchmark* b) {
   b->ArgNames({"m", "k", "n"})->UseRealTime()->Unit(benchmark::kMicrosecond);
   for (int64_t m : {1, 64, 1024}) b->Args({m, 3072, 3072});
-  b->Args({1024, 3072, 12288})
+  b->Args({256, 3072, 12288})
+      ->Args({1024, 3072, 12288})
       ->Args({1, 256, 1536})
       ->Args({512, 256, 256})
       ->Args({512, 256, 1024})
       ->Args({512, 1024, 256});
 }
 
+// Integer products; `peak` is still that of sgemm. Names of instruction sets: the best that may be used.
+void integer_linear(benchmark::State& state, Precision precision, kernels::Int8Isa isa) {
+  if (kernels::best_int8_isa(isa) != isa) return state.SkipWithError("not on this machine");
+  CpuOps ops(CpuOptions{precision, isa});
+  const int64_t m = state.range(0), k = state.range(1), n = state.range(2);
+  const Weight w = weight(ops, Shape{n, k}, DType::f32);
+  const Tensor x = random_tensor(Shape{m, k});
+  ops.linear(x, w);
+  for (auto _ : state) benchmark::DoNotOptimize(ops.linear(x, w));
+  report_flops(state, 2.0 * m * k * n);
+}
+
+// One row times a sensitive matrix in blocks, as modulation does.
+void sensitive_linear(benchmark::State& state) {
+  CpuOps ops(CpuOptions{Precision::bf16});
+  const Shape shape{18432, 3072};
+  Weight w;
+  w.name = "weight";
+  w.shape = shape;
+  w.sensitive = true;
+  const Tensor plain = random_tensor(shape, 0.02f);
+  w.value = host_tensor(shape, DType::q4_0);
+  quantize_row(DType::q4_0, plain.data<float>(), w.value.raw(), plain.elements());
+  ops.prepare(w);
+  const Tensor x = random_tensor(Shape{state.range(0), 3072});
+  for (auto _ : state) benchmark::DoNotOptimize(ops.linear(x, w));
+  report_bytes(state, shape.elements() / 32 * 18);
+}
+BENCHMARK(sensitive_linear)->ArgName("m")->UseRealTime()->Unit(benchmark::kMicrosecond)->Arg(1)->Arg(8);
+
+// What prepare() costs a weight that is rounded.
+void rounding(benchmark::State& state, Precision precision) {
+  const Shape shape{3072, 3072};
+  const Tensor plain = random_tensor(shape, 0.02f);
+  for (auto _ : state) {
+    CpuOps ops(CpuOptions{precision});
+    Weight w;
+    w.name = "weight";
+    w.shape = shape;
+    w.value = plain;
+    ops.prepare(w);
+    benchmark::DoNotOptimize(w.prepared);
+  }
+  state.SetItemsProcessed(state.iterations() * shape.elements());
+}
+BENCHMARK_CAPTURE(rounding, w8, Precision::w8a8)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(rounding, w4, Precision::w4a8)->UseRealTime()->Unit(benchmark::kMillisecond);
+
 BENCHMARK_CAPTURE(linear, f32, Precision::f32, DType::f32)->Apply(linear_shapes);
 BENCHMARK_CAPTURE(linear, f32_q4_0, Precision::f32, DType::q4_0)->Apply(linear_shapes);
 BENCHMARK_CAPTURE(linear, bf16, Precision::bf16, DType::bf16)->Apply(linear_shapes);
 BENCHMARK_CAPTURE(linear, bf16_q4_0, Precision::bf16, DType::q4_0)->Apply(linear_shapes);
+BENCHMARK_CAPTURE(integer_linear, w8a8_avx2, Precision::w8a8, kernels::Int8Isa::avx2)->Apply(linear_shapes);
+BENCHMARK_CAPTURE(integer_linear, w8a8_avx512, Precision::w8a8, kernels::Int8Isa::avx512)->Apply(linear_shapes);
+BENCHMARK_CAPTURE(integer_linear, w8a8_amx, Precision::w8a8, kernels::Int8Isa::amx)->Apply(linear_shapes);
+BENCHMARK_CAPTURE(integer_linear, w4a8_avx512, Precision::w4a8, kernels::Int8Isa::avx512)->Apply(linear_shapes);
+BENCHMARK_CAPTURE(integer_linear, w4a8_amx, Precision::w4a8, kernels::Int8Isa::amx)->Apply(linear_shapes);
 
 void attention(benchmark::State& state) {
   CpuOps ops;

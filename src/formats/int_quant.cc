@@ -19,7 +19,6 @@ constexpr int kLanes = 16;
 using Floats = float __attribute__((vector_size(kLanes * sizeof(float))));
 using Floats8 = float __attribute__((vector_size(8 * sizeof(float))));
 using Floats4 = float __attribute__((vector_size(4 * sizeof(float))));
-using Integers = int32_t __attribute__((vector_size(kLanes * sizeof(float))));
 using Words = uint32_t __attribute__((vector_size(kLanes * sizeof(float))));
 #define INKLING_INLINE inline __attribute__((always_inline))
 
@@ -99,23 +98,32 @@ INKLING_INLINE float group_reach(const float* x) {
   return std::max(up * (1.f / 7.f), down * 0.125f);
 }
 
-// q = rint(v * inverse), in -8..7. Limited while the sum with kRound still holds it as an integer in its low bits:
-// that is one instruction for each end, which a comparison of floats is not.
-INKLING_INLINE void steps_of(Floats& q, const Floats& v, float inverse) {
-  constexpr int32_t zero = std::bit_cast<int32_t>(kRound);
-  const Integers lowest = Integers{} + (zero - 8), highest = Integers{} + (zero + 7);
-  const Floats sum = v * inverse + kRound;
-  Integers bits = reinterpret_cast<Integers>(sum);
-  bits = bits > lowest ? bits : lowest;
-  bits = bits < highest ? bits : highest;
-  q = reinterpret_cast<Floats>(bits) - kRound;
+// The ends of -8..7. Read from memory that the compiler knows nothing about: g++ makes one instruction of a limit that
+// is a variable, but two of a constant.
+struct Limits {
+  Floats lowest, highest;
+};
+INKLING_INLINE void read_limits(Limits& limits) {
+  static constexpr float kEnds[2] = {-8.f, 7.f};
+  const float* ends = kEnds;
+  asm("" : "+r"(ends));
+  limits.lowest = Floats{} + ends[0];
+  limits.highest = Floats{} + ends[1];
 }
 
-INKLING_INLINE float group_error(const Floats (&v)[4], float s, float inverse) {
+// q = rint(v * inverse), in -8..7.
+INKLING_INLINE void steps_of(Floats& q, const Floats& v, float inverse, const Limits& limits) {
+  Floats t = v * inverse;
+  t = t > limits.lowest ? t : limits.lowest;
+  t = t < limits.highest ? t : limits.highest;
+  q = (t + kRound) - kRound;
+}
+
+INKLING_INLINE float group_error(const Floats (&v)[4], float s, float inverse, const Limits& limits) {
   Floats sum = {};
   for (int i = 0; i < 4; ++i) {
     Floats q;
-    steps_of(q, v[i], inverse);
+    steps_of(q, v[i], inverse, limits);
     const Floats e = v[i] - s * q;
     sum = i == 0 ? e * e : sum + e * e;
   }
@@ -147,6 +155,8 @@ INKLING_INLINE float quantize_i4(const float* row, int64_t columns, uint8_t* cod
   float furthest = 0.f;
   for (int64_t g = 0; g < groups; ++g) furthest = std::max(furthest, reach[g] = group_reach(row + g * kInt4Group));
 
+  Limits limits;
+  read_limits(limits);
   Floats v[4];
   float scale = 1.f, smallest = std::numeric_limits<float>::infinity();
   for (const float step : kSteps) {
@@ -160,7 +170,7 @@ INKLING_INLINE float quantize_i4(const float* row, int64_t columns, uint8_t* cod
       uint64_t least = ~uint64_t{0};
       for (int s = middle + kFewest; s <= middle + kMost; ++s) {
         const int valid = std::clamp(s, 1, 16);
-        const float e = group_error(v, static_cast<float>(valid), kInverse[valid]);
+        const float e = group_error(v, static_cast<float>(valid), kInverse[valid], limits);
         const uint64_t bits = s == valid ? std::bit_cast<uint32_t>(e) : ~uint32_t{0};
         least = std::min(least, bits << 8 | static_cast<uint64_t>(valid));
       }
@@ -181,7 +191,7 @@ INKLING_INLINE float quantize_i4(const float* row, int64_t columns, uint8_t* cod
     uint8_t group[kInt4Group];
     for (int i = 0; i < 4; ++i) {
       Floats q;
-      steps_of(q, v[i], kInverse[group_scale[g]]);
+      steps_of(q, v[i], kInverse[group_scale[g]], limits);
       for (int j = 0; j < kLanes; ++j) group[i * kLanes + j] = static_cast<uint8_t>(static_cast<int32_t>(q[j]) + 8);
     }
     for (int i = 0; i < kInt4Group / 2; ++i)

@@ -1,8 +1,9 @@
 // Attention with a streaming softmax (Dao et al., FlashAttention), transposed: a tile of 2 vectors of queries
-// lies across the lanes, so that the softmax needs no horizontal operation and rows of K and V are used where
-// they lie, as broadcast operands. One task is a block of queries of one head; its scratch stays in L2:
+// lies across the lanes, so that the softmax needs no horizontal operation and rows of K and V are broadcast operands.
+// One task is a block of queries of one head; its scratch stays in L2:
 //   per tile   Q^T [head_dim, tile] and O^T [head_dim, tile]
-//   reused     S^T [kKeys, tile], and maximum, sum and rescale factor per query of every tile.
+//   reused     K and V [kKeys, head_dim], copied together (rows of all heads lie a multiple of 4 KiB apart, which is
+//              one set of the L1); S^T [kKeys, tile], and maximum, sum and rescale factor per query of every tile.
 #include "backends/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backends/cpu/attention_kernels.cc"
@@ -122,6 +123,7 @@ struct Cursor {
 
 struct Tiles {
   float *queries, *outputs;        // [count][head_dim][kTile]
+  float *keys, *values;            // [kKeys][head_dim]
   float* scores;                   // [kKeys][kTile]
   float *maximum, *sum, *rescale;  // [count][kTile]
 };
@@ -153,10 +155,12 @@ HWY_INLINE void store_outputs(const kernels::AttentionTask& task, const Tiles& t
   }
 }
 
-// Keys [first, first + keys) of the sequence, at k and v, against one tile of queries that starts at `query`.
-HWY_INLINE void attend(const kernels::AttentionTask& task, const float* k, const float* v, int64_t first, int64_t keys,
-                       int64_t query, int64_t tile, const Tiles& t) {
-  const int64_t dim = task.head_dim, stride = task.kv_stride;
+// Keys [first, first + keys) of the sequence, at t.keys and t.values, against one tile of queries that starts at
+// `query`.
+HWY_INLINE void attend(const kernels::AttentionTask& task, int64_t first, int64_t keys, int64_t query, int64_t tile,
+                       const Tiles& t) {
+  const float *k = t.keys, *v = t.values;
+  const int64_t dim = task.head_dim, stride = dim;
   const float* qt = t.queries + tile * dim * kTile;
   float* ot = t.outputs + tile * dim * kTile;
   int64_t j = 0;
@@ -179,7 +183,9 @@ void attention(const kernels::AttentionTask& task, float* scratch) {
   Tiles t{};
   t.queries = scratch;
   t.outputs = t.queries + tiles * dim * kTile;
-  t.scores = t.outputs + tiles * dim * kTile;
+  t.keys = t.outputs + tiles * dim * kTile;
+  t.values = t.keys + kKeys * dim;
+  t.scores = t.values + kKeys * dim;
   t.maximum = t.scores + kKeys * kTile;
   t.sum = t.maximum + tiles * kTile;
   t.rescale = t.sum + tiles * kTile;
@@ -190,10 +196,14 @@ void attention(const kernels::AttentionTask& task, float* scratch) {
     const kernels::AttentionRun& run = task.runs[r];
     for (int64_t j = 0; j < run.rows && first < last; j += kKeys) {
       const int64_t keys = std::min(kKeys, run.rows - j);
+      for (int64_t i = 0; i < keys; ++i) {
+        std::copy_n(run.k + (j + i) * task.kv_stride, dim, t.keys + i * dim);
+        std::copy_n(run.v + (j + i) * task.kv_stride, dim, t.values + i * dim);
+      }
       for (int64_t tile = 0; tile < tiles; ++tile) {
         const int64_t query = task.begin + tile * kTile;
         if (task.causal && first >= query + kTile) continue;
-        attend(task, run.k + j * task.kv_stride, run.v + j * task.kv_stride, first, keys, query, tile, t);
+        attend(task, first, keys, query, tile, t);
       }
       first += keys;
     }
@@ -218,7 +228,7 @@ int64_t attention_query_block(int64_t head_dim, int64_t longest) {
 }
 
 int64_t attention_scratch_floats(int64_t head_dim, int64_t query_block) {
-  return query_block * (2 * head_dim + 3) + kKeys * kTile;
+  return query_block * (2 * head_dim + 3) + kKeys * (2 * head_dim + kTile);
 }
 
 void attention(const AttentionTask& task, float* scratch) { HWY_DYNAMIC_DISPATCH(attention)(task, scratch); }

@@ -19,6 +19,8 @@ using kernels::kPanel;
 
 constexpr int64_t kRows = 384;  // of activations per task: their sums stay in L2; a multiple of every kernel's block
 constexpr int64_t kFewRows = 96;
+constexpr int64_t kPiece = 96;  // rows per call of the kernel
+constexpr int64_t kTile = 64;   // columns of the smallest chunk
 static_assert(kPanel == kInt4Group);
 
 int64_t aligned(int64_t bytes) {
@@ -174,6 +176,10 @@ void round_rows(const float* x, int64_t rotation, const RoundedRows& layout, std
         int32_t sum = 0;
         for (int64_t i = 0; i < k; ++i) sum += q[i];
         sums[r] = sum;
+        if (layout.chunk == kTile) {
+          for (int64_t c = 0; c < k; c += kTile) std::memcpy(rounded + c * rows + r * kTile, q + c, kTile);
+          continue;
+        }
         for (int64_t c = 0; c < k; c += layout.chunk) {
           const int64_t width = std::min(layout.chunk, k - c);
           std::memcpy(rounded + c * rows + r * width, q + c, static_cast<size_t>(width));
@@ -198,16 +204,24 @@ void multiply_integers(kernels::Int8Isa isa, const RoundedRows& x, const std::by
     auto* sums = reinterpret_cast<int32_t*>(own);
     auto* unpacked = reinterpret_cast<uint8_t*>(own + std::min(x.rows, kRows) * kPanel * 4);
     const auto* codes = reinterpret_cast<const uint8_t*>(packed + panel * m.panel_bytes);
+    const int64_t column_bytes = m.panel_bytes / m.k;
     for (int64_t k = 0; k < m.k; k += kDepth) {
-      const int64_t depth = std::min(kDepth, m.k - k);
-      const uint8_t* w = codes + k * kPanel;
+      const int64_t depth = std::min(kDepth, m.k - k), width = std::min(x.chunk, depth);
+      const uint8_t *stored = codes + k * column_bytes, *w = stored;
       if (m.four_bit) {
-        kernel.unpack(codes + k * kPanel / 2, groups + panel * m.k + k, depth, unpacked);
+        kernel.unpack(stored, groups + panel * m.k + k, depth, unpacked);
         w = unpacked;
       }
-      const int64_t width = std::min(x.chunk, depth);
-      const auto* from = reinterpret_cast<const int8_t*>(rounded + k * x.rows + first * width);
-      kernel.multiply(from, x.chunk == kDepth ? width : x.rows * x.chunk, last - first, w, depth, k == 0, sums);
+      // What the panel holds next is brought in meanwhile, a part with every few rows.
+      const uint8_t *next = stored + depth * column_bytes,
+                    *end = codes + std::min(k + depth + kDepth, m.k) * column_bytes;
+      const int64_t part = ((end - next) * kPiece / (last - first) + 63) / 64 * 64;
+      const auto* from = reinterpret_cast<const int8_t*>(rounded + k * x.rows);
+      for (int64_t r = first; r < last; r += kPiece) {
+        for (const uint8_t* stop = std::min(next + part, end); next < stop; next += 64) __builtin_prefetch(next, 0, 2);
+        kernel.multiply(from + r * width, x.chunk == kDepth ? width : x.rows * x.chunk, std::min(kPiece, last - r), w,
+                        depth, k == 0, sums + (r - first) * kPanel);
+      }
     }
     const int64_t begin = panel * kPanel, n = std::min(kPanel, m.n - begin), rows = last - first;
     auto* finished = reinterpret_cast<float*>(own);

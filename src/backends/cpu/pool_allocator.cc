@@ -20,7 +20,7 @@ namespace {
 #if defined(__SANITIZE_ADDRESS__)
 constexpr int64_t kPooled = std::numeric_limits<int64_t>::max();  // a reused block would hide a use after free
 #else
-constexpr int64_t kPooled = int64_t{1} << 20;
+constexpr int64_t kPooled = int64_t{1} << 17;
 #endif
 
 constexpr int64_t kLargePage = int64_t{2} << 20, kLargeBlock = 2 * kLargePage;

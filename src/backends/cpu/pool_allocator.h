@@ -1,4 +1,4 @@
-// The CPU backend's memory. Counts like CountingAllocator, and keeps freed blocks of 1 MiB and more for the next
+// The CPU backend's memory. Counts like CountingAllocator, and keeps freed blocks of 128 KiB and more for the next
 // tensor of the same size: fresh pages cost the kernel more time than an elementwise operation takes to fill them.
 // Held and kept memory together never exceed the highest held so far, so that peak stays a promise.
 #pragma once
