@@ -31,6 +31,11 @@ std::vector<bool> spread(const std::vector<int64_t>& blocks, int64_t room) {
     due -= static_cast<double>(blocks[i]);
     room -= blocks[i];
   }
+  for (size_t i = 0; i < blocks.size(); ++i) {  // what is left over
+    if (resident[i] || blocks[i] > room) continue;
+    resident[i] = true;
+    room -= blocks[i];
+  }
   return resident;
 }
 

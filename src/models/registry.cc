@@ -104,6 +104,7 @@ PipelineKind kind_of(const Checkpoint& dit, const fs::path& file) {
 }
 
 bool holds_vision(const fs::path& path) {
+  if (!fs::exists(path)) return false;  // said when it is opened
   const std::unique_ptr<TensorFile> file = open_tensor_file(path);
   std::vector<std::string> names;
   for (const TensorEntry& e : file->entries()) names.push_back(e.name);

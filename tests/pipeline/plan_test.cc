@@ -82,17 +82,22 @@ TEST(Placement, StreamsWhatDoesNotFitAndNamesTheSmallestBudget) {
   EXPECT_EQ(roomy.phases[0].streamed_blocks, 0);
   const Placement tight = place(needs, 5'000);
   EXPECT_TRUE(tight.fits);
-  EXPECT_EQ(tight.phases[0].resident_blocks, (5'000 - 1'000 - 500 - 200) / 100);
+  EXPECT_EQ(tight.phases[0].resident_blocks, (5'000 - 1'000 - 500 - 300) / 100);
   for (const PhasePlacement& p : tight.phases) EXPECT_LE(p.peak_bytes, 5'000);
   EXPECT_EQ(tight.smallest_budget, 2050);
   EXPECT_TRUE(place(needs, 2050).fits);
   EXPECT_FALSE(place(needs, 2049).fits);
   // Blocks of different sizes: never more streamed than there is.
-  const PhaseNeed mixed{"encode prompt", 10, 1'150, 100, {100, 300, 300, 300}};
-  const Placement p = place({mixed}, 800);
+  const PhaseNeed mixed{"encode prompt", 10, 1'450, 100, {100, 300, 300, 300, 300}};
+  const Placement p = place({mixed}, 1'100);
   EXPECT_EQ(p.phases[0].resident_blocks, 1);
-  EXPECT_EQ(p.phases[0].streamed_bytes, 900);
-  EXPECT_EQ(p.phases[0].peak_bytes, 10 + 50 + 600 + 100);
+  EXPECT_EQ(p.phases[0].streamed_bytes, 1'200);
+  EXPECT_EQ(p.phases[0].peak_bytes, 10 + 50 + 900 + 100);
+  // Resident and streamed blocks take turns.
+  const PhasePlacement half = place({needs[0]}, 1'000 + 500 + 300 + 5'000).phases[0];
+  EXPECT_EQ(half.resident_blocks, 50);
+  for (size_t i = 0; i + 3 < half.resident.size(); ++i)
+    EXPECT_LT(half.resident[i] + half.resident[i + 1] + half.resident[i + 2], 3) << i;
 }
 
 }  // namespace
