@@ -184,7 +184,9 @@ ModelFiles combine(const SeparateFiles& parts) {
     const Part part = part_at(parts.text_encoder);
     files.text_encoder = part.file;
     if (!part.config.empty()) files.text_config = part.config;
-    files.vision = holds_vision(part.file) ? part.file : fs::path();  // llama.cpp keeps it in a file of its own
+    files.vision = !ends_with(part.file, ".gguf") || holds_vision(part.file)
+                       ? part.file
+                       : fs::path();  // llama.cpp keeps it in a file of its own
   }
   if (!parts.mmproj.empty()) files.vision = parts.mmproj;
   if (!parts.vae.empty()) {

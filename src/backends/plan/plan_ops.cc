@@ -60,9 +60,13 @@ void PlanOps::prepare(Weight& weight) {
 Tensor PlanOps::upload(const Tensor& host) { return allocate(host.shape(), host.dtype()); }
 
 Tensor PlanOps::download(const Tensor& tensor) {
-  Tensor zeros = host_tensor(tensor.shape());
-  std::memset(zeros.raw(), 0, static_cast<size_t>(zeros.bytes()));
-  return zeros;
+  // Everybody reads the same zeros.
+  const int64_t elements = tensor.elements();
+  if (!zeros_.defined() || zeros_.elements() < elements) {
+    zeros_ = host_tensor(Shape{elements});
+    std::memset(zeros_.raw(), 0, static_cast<size_t>(zeros_.bytes()));
+  }
+  return Tensor(tensor.shape(), DType::f32, zeros_.storage());
 }
 
 Tensor PlanOps::allocate(const Shape& shape, DType type) {

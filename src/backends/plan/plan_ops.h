@@ -40,7 +40,7 @@ class PlanOps : public Ops {
   // Without a value: sizes follow from shape and stored type. A weight that a real backend prepared is left alone.
   void prepare(Weight& weight) override;
   Tensor upload(const Tensor& host) override;
-  Tensor download(const Tensor& tensor) override;  // zeros
+  Tensor download(const Tensor& tensor) override;  // zeros, not to be written to
   MemoryStats memory() const override;
   void reset_peak() override;
 
@@ -93,6 +93,7 @@ class PlanOps : public Ops {
 
   const BackendModel& model_;
   std::unique_ptr<Allocator> allocator_;
+  Tensor zeros_;
   int64_t peak_ = 0;  // before the current phase, since reset_peak()
   mutable std::vector<PlanPhase> phases_;
 };
