@@ -62,7 +62,7 @@ TEST_P(Int8, ProductsAreExact) {
       for (const bool first : {true, false}) {
         std::vector<int32_t> sums = before;
         kernel().multiply(placed.data(), kernel().chunk == 64 ? 64 * rows : depth, rows, panel.data(), depth, first,
-                          sums.data());
+                          sums.data(), {panel.data(), static_cast<int64_t>(panel.size()) / 64});
         for (int64_t m = 0; m < rows; ++m)
           for (int64_t j = 0; j < kPanel; ++j) {
             int64_t want = first ? 0 : before[m * kPanel + j];

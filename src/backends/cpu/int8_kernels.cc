@@ -9,7 +9,7 @@ namespace inkling::kernels {
 namespace {
 
 void multiply(const int8_t* x, int64_t stride, int64_t rows, const uint8_t* panel, int64_t depth, bool first,
-              int32_t* sums) {
+              int32_t* sums, Ahead) {
   for (int64_t r = 0; r < rows; ++r, x += stride, sums += kPanel) {
     if (first) std::fill_n(sums, kPanel, 0);
     for (int64_t k = 0; k < depth; k += 4) {

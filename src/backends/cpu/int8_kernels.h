@@ -16,12 +16,18 @@ constexpr int64_t kPanel = 64;  // outputs
 // Depth that is multiplied at a time: 32 KiB of panel stay in L1 while all rows pass.
 constexpr int64_t kDepth = 512;
 
+// Lines of 64 bytes that are brought into the L2 meanwhile, a few at a time: a burst would wait for the memory.
+struct Ahead {
+  const uint8_t* at = nullptr;
+  int64_t lines = 0;
+};
+
 struct Int8Kernels {
   // sums[r][0..63] = (first ? 0 : sums[r]) + x[r] . panel, depth <= kDepth a multiple of 64. x lies in chunks of
   // `chunk` columns, [columns / chunk][all rows][chunk], the last chunk perhaps narrower. chunk 64: `stride` bytes from
   // a chunk to the next; chunk kDepth: x is inside one chunk, and rows are `stride` bytes apart.
   void (*multiply)(const int8_t* x, int64_t stride, int64_t rows, const uint8_t* panel, int64_t depth, bool first,
-                   int32_t* sums);
+                   int32_t* sums, Ahead ahead);
   // 4-bit codes of a panel, bytes [depth / 8][64][4] with quad 2i in the low and quad 2i + 1 in the high nibbles, and
   // group scales [depth / 64][64] -> panel.
   void (*unpack)(const uint8_t* codes, const uint8_t* group_scale, int64_t depth, uint8_t* panel);

@@ -36,6 +36,12 @@ int quad(const int8_t* p) {
   return value;
 }
 
+// Part `i` of `count` of what is to be brought in.
+void bring(const Ahead& ahead, int64_t i, int64_t count) {
+  for (int64_t line = ahead.lines * i / count; line < ahead.lines * (i + 1) / count; ++line)
+    __builtin_prefetch(ahead.at + line * 64, 0, 2);
+}
+
 // --- AVX2 -------------------------------------------------------------------------------------------------------
 // VPMADDUBSW saturates its sums of two at 16 bits: |w| <= 128 (unsigned) times x with w's sign stays within
 // 2 * 128 * 127 = 32512. Weights are made signed first.
@@ -69,11 +75,13 @@ INKLING_AVX2 void multiply_avx2(const int8_t* x, int64_t stride, const uint8_t* 
 }
 
 void rows_avx2(const int8_t* x, int64_t stride, int64_t rows, const uint8_t* panel, int64_t depth, bool first,
-               int32_t* sums) {
+               int32_t* sums, Ahead ahead) {
   constexpr int kRows = 4;
   int64_t r = 0;
-  for (; r + kRows <= rows; r += kRows)
+  for (; r + kRows <= rows; r += kRows) {
+    bring(ahead, r / kRows, rows / kRows);
     multiply_avx2<kRows>(x + r * stride, stride, panel, depth, first, sums + r * kPanel);
+  }
   for (; r < rows; ++r) multiply_avx2<1>(x + r * stride, stride, panel, depth, first, sums + r * kPanel);
 }
 
@@ -147,10 +155,17 @@ INKLING_AVX512 void multiply_avx512(const int8_t* x, int64_t stride, const uint8
 }
 
 void rows_avx512(const int8_t* x, int64_t stride, int64_t rows, const uint8_t* panel, int64_t depth, bool first,
-                 int32_t* sums) {
+                 int32_t* sums, Ahead ahead) {
   constexpr int kRows = 6;
-  for (; rows >= kRows; rows -= kRows, x += kRows * stride, sums += kRows * kPanel)
+  const int64_t blocks = std::max<int64_t>(1, rows / kRows);
+  for (int64_t i = 0; i < blocks; ++i) {
+    bring(ahead, i, blocks);
+    if (rows < kRows) break;
     multiply_avx512<kRows>(x, stride, panel, depth, first, sums);
+    rows -= kRows;
+    x += kRows * stride;
+    sums += kRows * kPanel;
+  }
   switch (rows) {
     case 5: return multiply_avx512<5>(x, stride, panel, depth, first, sums);
     case 4: return multiply_avx512<4>(x, stride, panel, depth, first, sums);
@@ -227,7 +242,7 @@ INKLING_AMX void configure(int64_t above, int64_t below) {
 
 template <bool kBelow>
 INKLING_AMX void multiply_tiles(const int8_t* x, int64_t stride, const uint8_t* panel, int64_t depth, bool first,
-                                int32_t* sums) {
+                                int32_t* sums, Ahead ahead) {
   constexpr int64_t kSumStride = kPanel * 4, kWeightStride = kPanel * 4;  // bytes
   int32_t* below = sums + 16 * kPanel;
   if (first) {
@@ -242,6 +257,7 @@ INKLING_AMX void multiply_tiles(const int8_t* x, int64_t stride, const uint8_t* 
     if (kBelow) _tile_loadd(3, below + 16, kSumStride);
   }
   for (int64_t k = 0; k < depth; k += 64) {
+    bring(ahead, k / 64, depth / 64);
     _tile_loadd(6, panel + k * kPanel, kWeightStride);
     _tile_loadd(4, x + k / 64 * stride, 64);
     _tile_dpbsud(0, 4, 6);
@@ -260,21 +276,26 @@ INKLING_AMX void multiply_tiles(const int8_t* x, int64_t stride, const uint8_t* 
 }
 
 INKLING_AMX void rows_amx(const int8_t* x, int64_t stride, int64_t rows, const uint8_t* panel, int64_t depth,
-                          bool first, int32_t* sums) {
+                          bool first, int32_t* sums, Ahead ahead) {
   asm volatile("" ::: "memory");  // the loads of tiles do not say that they read memory
-  const int64_t whole = rows / 32 * 32, rest = rows - whole;
-  if (whole > 0) configure(16, 16);
-  for (int64_t r = 0; r < whole; r += 32)
-    for (int64_t half = 0; half < kPanel; half += 32)
-      multiply_tiles<true>(x + r * 64, stride, panel + 4 * half, depth, first, sums + r * kPanel + half);
-  if (rest > 0) {
-    configure(std::min<int64_t>(rest, 16), std::max<int64_t>(rest - 16, 0));
-    for (int64_t half = 0; half < kPanel; half += 32) {
-      int32_t* out = sums + whole * kPanel + half;
-      if (rest > 16)
-        multiply_tiles<true>(x + whole * 64, stride, panel + 4 * half, depth, first, out);
+  const int64_t blocks = (rows + 31) / 32;
+  int64_t above = 0, below = 0;  // as configured
+  for (int64_t i = 0; i < blocks; ++i) {
+    const int64_t r = 32 * i, rest = rows - r;
+    if (above != std::min<int64_t>(rest, 16) || below != std::clamp<int64_t>(rest - 16, 0, 16)) {
+      above = std::min<int64_t>(rest, 16);
+      below = std::clamp<int64_t>(rest - 16, 0, 16);
+      configure(above, below);
+    }
+    for (int64_t half = 0; half < 2; ++half) {
+      const int64_t from = ahead.lines * (2 * i + half) / (2 * blocks),
+                    to = ahead.lines * (2 * i + half + 1) / (2 * blocks);
+      const Ahead part{ahead.at + from * 64, to - from};
+      int32_t* out = sums + r * kPanel + 32 * half;
+      if (below > 0)
+        multiply_tiles<true>(x + r * 64, stride, panel + 128 * half, depth, first, out, part);
       else
-        multiply_tiles<false>(x + whole * 64, stride, panel + 4 * half, depth, first, out);
+        multiply_tiles<false>(x + r * 64, stride, panel + 128 * half, depth, first, out, part);
     }
   }
   _tile_release();

@@ -19,8 +19,7 @@ using kernels::kPanel;
 
 constexpr int64_t kRows = 384;  // of activations per task: their sums stay in L2; a multiple of every kernel's block
 constexpr int64_t kFewRows = 96;
-constexpr int64_t kPiece = 96;  // rows per call of the kernel
-constexpr int64_t kTile = 64;   // columns of the smallest chunk
+constexpr int64_t kTile = 64;  // columns of the smallest chunk
 static_assert(kPanel == kInt4Group);
 
 int64_t aligned(int64_t bytes) {
@@ -212,16 +211,11 @@ void multiply_integers(kernels::Int8Isa isa, const RoundedRows& x, const std::by
         kernel.unpack(stored, groups + panel * m.k + k, depth, unpacked);
         w = unpacked;
       }
-      // What the panel holds next is brought in meanwhile, a part with every few rows.
-      const uint8_t *next = stored + depth * column_bytes,
-                    *end = codes + std::min(k + depth + kDepth, m.k) * column_bytes;
-      const int64_t part = ((end - next) * kPiece / (last - first) + 63) / 64 * 64;
-      const auto* from = reinterpret_cast<const int8_t*>(rounded + k * x.rows);
-      for (int64_t r = first; r < last; r += kPiece) {
-        for (const uint8_t* stop = std::min(next + part, end); next < stop; next += 64) __builtin_prefetch(next, 0, 2);
-        kernel.multiply(from + r * width, x.chunk == kDepth ? width : x.rows * x.chunk, std::min(kPiece, last - r), w,
-                        depth, k == 0, sums + (r - first) * kPanel);
-      }
+      // What the panel holds next is brought in meanwhile.
+      const kernels::Ahead ahead{stored + depth * column_bytes,
+                                 std::clamp<int64_t>(m.k - k - depth, 0, kDepth) * column_bytes / 64};
+      const auto* from = reinterpret_cast<const int8_t*>(rounded + k * x.rows + first * width);
+      kernel.multiply(from, x.chunk == kDepth ? width : x.rows * x.chunk, last - first, w, depth, k == 0, sums, ahead);
     }
     const int64_t begin = panel * kPanel, n = std::min(kPanel, m.n - begin), rows = last - first;
     auto* finished = reinterpret_cast<float*>(own);
