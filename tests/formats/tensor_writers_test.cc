@@ -126,6 +126,55 @@ TEST(WriteGguf, RefusesWhatTheFormatCannotHold) {
   EXPECT_EQ(folder.file_count(), 0u);
 }
 
+std::span<const std::byte> part(const Tensor& t, int64_t begin, int64_t end) {
+  return {t.raw() + begin, static_cast<size_t>(end - begin)};
+}
+
+// Backwards and in pieces, the file is the same to the byte as written in order.
+TEST(TensorFileWriter, AnyOrderMakesTheSameFile) {
+  for (const TensorFormat format : {TensorFormat::safetensors, TensorFormat::gguf}) {
+    const TemporaryFolder folder;
+    Sample s = sample();
+    if (format == TensorFormat::gguf) s.list.erase(s.list.begin()), s.tensors.erase(s.tensors.begin());
+    const std::map<std::string, std::string> metadata = {{"general.architecture", "qwen_image"}};
+    (format == TensorFormat::gguf ? write_gguf : write_safetensors)(folder / "a", s.list, s.producer(), metadata);
+    {
+      TensorFileWriter writer(folder / "b", format, s.list, metadata);
+      for (size_t i = s.list.size(); i-- > 0;)
+        for (int64_t end = s.tensors[i].bytes(); end > 0; end -= std::min<int64_t>(end, 3))
+          writer.write(i, std::max<int64_t>(0, end - 3), part(s.tensors[i], std::max<int64_t>(0, end - 3), end));
+      EXPECT_FALSE(fs::exists(folder / "b"));
+      writer.commit();
+    }
+    EXPECT_EQ(read_bytes(folder / "b"), read_bytes(folder / "a"));
+    EXPECT_EQ(folder.file_count(), 2u);
+  }
+}
+
+TEST(TensorFileWriter, RefusesWrongPartsAndLeavesNothing) {
+  const TemporaryFolder folder;
+  const Tensor values = host_tensor(Shape{4}, {1, 2, 3, 4});
+  {
+    TensorFileWriter writer(folder / "a", TensorFormat::gguf, {{"x", DType::f32, Shape{4}}, {"y", DType::f32, {}}});
+    expect_error<RuntimeError>([&] { writer.write(0, 4, part(values, 0, 16)); }, "16 bytes written at 4 of 16");
+    expect_error<RuntimeError>([&] { writer.write(0, -1, part(values, 0, 1)); }, "written at -1");
+    writer.write(0, 0, part(values, 0, 16));
+    expect_error<RuntimeError>([&] { writer.commit(); }, "\"y\": 0 of 4 bytes");
+  }
+  EXPECT_EQ(folder.file_count(), 0u);
+  expect_error<ArgumentError>(
+      [&] {
+        TensorFileWriter(folder / "a", TensorFormat::safetensors, {{"q", DType::q8_0, Shape{32}}});
+      },
+      "q8_0");
+  expect_error<RuntimeError>(
+      [&] {
+        TensorFileWriter(folder / "absent/a", TensorFormat::gguf, {{"x", DType::f32, Shape{4}}});
+      },
+      "No such file");
+  EXPECT_EQ(folder.file_count(), 0u);
+}
+
 TEST(WriteFiles, DiskErrorsNamePathAndReason) {
   const TemporaryFolder folder;
   const auto produce = [](size_t) { return host_tensor(Shape{1}, {1}); };
