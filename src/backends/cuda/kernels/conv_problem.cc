@@ -1,6 +1,7 @@
+#include "backends/cuda/kernels/conv_problem.h"
+
 #include <algorithm>
 
-#include "backends/cuda/kernels/conv_problem.h"
 #include "base/error.h"
 
 namespace inkling::cuda::conv {

@@ -40,8 +40,9 @@ const Candidate& choose(Kind kind, const Args& args) {
   for (const Candidate& c : kLarge) {
     const int64_t tiles = int64_t{(args.m + c.rows - 1) / c.rows} * ((args.n + c.columns - 1) / c.columns);
     const int64_t at_once = int64_t{device().multiprocessors} * c.blocks;
-    const double time = static_cast<double>((tiles + at_once - 1) / at_once) *
-                        (args.k_bytes / 64. * c.microseconds[static_cast<int>(kind)] + c.ends);
+    const int64_t waves = (tiles + at_once - 1) / at_once;
+    const double time =
+        static_cast<double>(waves) * (args.k_bytes / 64. * c.microseconds[static_cast<int>(kind)] + c.ends);
     if (best == nullptr || time < least) {
       best = &c;
       least = time;

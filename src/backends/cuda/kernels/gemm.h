@@ -7,7 +7,8 @@
 //
 // One mma.sync family, at most 99 KB of shared memory a block, for sm_80, 86, 89, 90 and 120. Results do not depend
 // on the other rows, and are the same on every run (no atomics, fixed order of summation).
-// Any m >= 1; n a multiple of 16 and k of 64 (w8a8, w4a8), or both of 8 (bf16). Rows of y start at multiples of 16 bytes.
+// Any m >= 1; n a multiple of 16 and k of 64 (w8a8, w4a8), or both of 8 (bf16). Rows of y start at multiples of 16
+// bytes.
 #pragma once
 
 #include "backends/cuda/kernels/launch.h"

@@ -15,8 +15,8 @@ void quantize_w8(const void* rows, Elem type, int64_t n, int64_t k, int64_t rota
 void quantize_w4(const void* rows, Elem type, int64_t n, int64_t k, int64_t rotation, uint8_t* codes,
                  uint8_t* group_scale, float* scale, cudaStream_t stream);
 
-// Row-major codes -> the kernels' order. n is a multiple of 16, and the packed form takes as many bytes: groups of 16 rows,
-// one after another, so that matrices may be joined along n. In and out must not overlap.
+// Row-major codes -> the kernels' order. n is a multiple of 16, and the packed form takes as many bytes: groups of 16
+// rows, one after another, so that matrices may be joined along n. In and out must not overlap.
 void pack_w8(const int8_t* q, int64_t n, int64_t k, int8_t* packed, cudaStream_t stream);
 void pack_w4(const uint8_t* codes, const uint8_t* group_scale, int64_t n, int64_t k, uint8_t* packed,
              uint8_t* packed_group_scale, cudaStream_t stream);
