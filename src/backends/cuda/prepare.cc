@@ -24,7 +24,8 @@ void copy_in(void* to, const void* from, int64_t bytes, cudaStream_t stream) {
 
 // The layer's own spread, so that random networks stay finite.
 float random_std(const Weight& w) {
-  return 1.f / std::sqrt(static_cast<float>(w.shape.elements() / std::max<int64_t>(1, w.shape[0])));
+  const int64_t inputs = w.shape.elements() / std::max<int64_t>(1, w.shape[0]);
+  return 1.f / std::sqrt(static_cast<float>(inputs));
 }
 
 }  // namespace

@@ -61,7 +61,9 @@ std::shared_ptr<CudaSlab> CudaSlab::reserve(int64_t bytes) {
   if (bytes <= 0) throw MemoryError("the GPU memory left for this program is {} bytes: too little", bytes);
   CUdeviceptr address = 0;
   check_driver(driver().cuMemAddressReserve(&address, static_cast<size_t>(bytes), 0, 0, 0), "reserving GPU addresses");
-  return std::shared_ptr<CudaSlab>(new CudaSlab(reinterpret_cast<std::byte*>(address), bytes, cuda::device().index));
+  // The driver gives addresses as integers. NOLINTNEXTLINE(performance-no-int-to-ptr)
+  auto* const data = reinterpret_cast<std::byte*>(address);
+  return std::shared_ptr<CudaSlab>(new CudaSlab(data, bytes, cuda::device().index));
 }
 
 CudaSlab::CudaSlab(std::byte* data, int64_t bytes, int device)
