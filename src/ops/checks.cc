@@ -149,7 +149,7 @@ void stream_projection(std::string_view op, const StreamProjection& stream, int6
   checks::table(op, stream.x, stream.scale, *stream.groups);
   checks::table(op, stream.x, stream.shift, *stream.groups);
   for (const Weight* w : {stream.wq, stream.wk, stream.wv}) {
-    if (w == nullptr && w == stream.wq) continue;
+    if (w == nullptr) continue;
     if (linear(op, stream.x, *w).elements() != stream.x.rows() * channels)
       throw RuntimeError("{}: got weight '{}' {}, expected {} rows", op, w->name, w->shape.str(), channels);
   }
