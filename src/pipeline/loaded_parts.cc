@@ -67,7 +67,8 @@ M& LoadedParts::ready(std::unique_ptr<M>& slot, Part part, const std::filesystem
   return *slot;
 }
 
-void LoadedParts::load(Module& module, Part part, std::shared_ptr<const Checkpoint> checkpoint, const LoraSet* loras) {
+void LoadedParts::load(Module& module, Part part, const std::shared_ptr<const Checkpoint>& checkpoint,
+                       const LoraSet* loras) {
   LoadOptions options;
   options.loras = loras;
   options.progress = [this](int64_t, int64_t) {

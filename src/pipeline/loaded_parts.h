@@ -37,7 +37,7 @@ class LoadedParts : public PlacedParts {
   template <typename M, typename ConfigOf>
   M& ready(std::unique_ptr<M>& slot, Part part, const std::filesystem::path& file, Component component,
            const ConfigOf& config_of);
-  void load(Module& module, Part part, std::shared_ptr<const Checkpoint> checkpoint, const LoraSet* loras);
+  void load(Module& module, Part part, const std::shared_ptr<const Checkpoint>& checkpoint, const LoraSet* loras);
   void note_unused(const Module& module, const Checkpoint& checkpoint);
 
   const ModelFiles& files_;
