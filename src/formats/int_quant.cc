@@ -327,7 +327,8 @@ void dequantize_row_i8(const int8_t* q, float scale, int64_t columns, float* row
 void dequantize_row_i4(const uint8_t* codes, const uint8_t* group_scale, float scale, int64_t columns, float* row) {
   for (int64_t c = 0; c < columns; ++c) {
     const int code = c % 2 == 0 ? codes[c / 2] & 15 : codes[c / 2] >> 4;
-    row[c] = scale * static_cast<float>(group_scale[c / kInt4Group] * (code - 8));
+    const int64_t group = c / kInt4Group;
+    row[c] = scale * static_cast<float>(group_scale[group] * (code - 8));
   }
 }
 
