@@ -82,12 +82,12 @@ CudaForm CudaModel::form(const Weight& w) const {
   const int64_t n = w.out_features(), k = w.in_features();
   if (n % 8 != 0 || k % 8 != 0) return CudaForm::bf16;
   const bool plain = w.low_bit.kind == LowBit::none;
-  if (!w.sensitive && k % 64 == 0) {
+  if (!w.sensitive && k % 64 == 0 && n % 16 == 0) {  // as gemm.h wants for integers
     if (w.low_bit.kind == LowBit::w8a8) return CudaForm::w8;
     if (w.low_bit.kind == LowBit::w4a8) return CudaForm::w4;
     if (options_.precision == CudaPrecision::w8a8) return CudaForm::w8;
     if (options_.precision == CudaPrecision::w4a8) return CudaForm::w4;
-    if (options_.precision == CudaPrecision::fp8 && n % 16 == 0) return CudaForm::e4m3;
+    if (options_.precision == CudaPrecision::fp8) return CudaForm::e4m3;
   }
   if (options_.precision == CudaPrecision::bf16) return CudaForm::bf16;
   if (w.low_bit.kind == LowBit::nf4) return CudaForm::nf4;

@@ -15,8 +15,9 @@ using gemm::Args;
 using gemm::Kind;
 using gemm::TileShape;
 
-// Times on an H100 (bench/cuda/gemm.cu): what the blocks that run at a time take for 64 bytes of k, for each kind, and
-// for beginning and ending a tile. Other devices differ in scale, hardly in order.
+// What the blocks that run at a time take for 64 bytes of k, for each kind: times on an H100 of an earlier version of
+// the main loop; those of 64x128 and all `ends` (beginning and ending a tile) are estimates. Other devices differ in
+// scale.
 struct Candidate {
   TileShape shape;
   int rows, columns;

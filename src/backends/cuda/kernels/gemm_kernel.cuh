@@ -7,7 +7,7 @@
 // fetched while the end of this one (gemm_end.cuh) is computed from registers.
 //
 // What limits it on Hopper: mma.sync takes 6 clocks of a scheduler and every instruction of the arithmetic pipes 1.1
-// to 1.5 more, while loads from shared memory cost nothing (bench/ladder/gemm). So the loop over slices is unrolled by
+// to 1.5 more, while loads from shared memory cost nothing. So the loop over slices is unrolled by
 // the number of stages: addresses are then constants beside a few registers that stay.
 //
 // Columns: W's rows are taken in groups of 16, ordered so that the two n8 fragments of a group give a thread four

@@ -6,7 +6,7 @@
 
 namespace inkling::cuda::gemm {
 
-// Measured on an H100 (bench/ladder/gemm): unpacking 4-bit weights costs the tensor cores' time, so that each warp of the
+// Seen on an H100: unpacking 4-bit weights costs the tensor cores' time, so that each warp of the
 // large tile has columns of its own and no weight is unpacked twice.
 template <Kind kKind>
 struct Tiles {
