@@ -48,7 +48,9 @@ CpuOptions cpu_options(PrecisionChoice choice) {
   if (choice == PrecisionChoice::w4a8) return {Precision::w4a8};
   const bool native = __builtin_cpu_supports("avx512bf16") != 0;
   const bool bf16 = choice == PrecisionChoice::bf16 || (choice != PrecisionChoice::f32 && native);
-  return {bf16 ? Precision::bf16 : Precision::f32};
+  CpuOptions options{bf16 ? Precision::bf16 : Precision::f32};
+  options.stored_integers = choice != PrecisionChoice::f32;
+  return options;
 }
 
 namespace {

@@ -12,8 +12,9 @@ namespace inkling {
 
 namespace {
 
-// Elements of an unpacked panel: as floats 1 MiB, which stays in the L2 of two cores until it is multiplied.
-constexpr int64_t kPanelElements = 256 * 1024;
+// Elements of an unpacked panel, 8 MiB as floats. Smaller ones would stay in the L2, but every panel wakes all threads
+// twice, and where they sleep between (OMP_WAIT_POLICY=passive) that took most of the time at 1 MiB.
+constexpr int64_t kPanelElements = 2048 * 1024;
 
 int64_t aligned(int64_t bytes) {
   constexpr int64_t a = CountingAllocator::kAlignment;
@@ -52,8 +53,8 @@ WeightForm CpuModel::form(const Weight& weight) const {
   if (weight.embedding) return WeightForm::table;
   const LowBit kind = weight.low_bit.kind;
   if (!weight.sensitive && integers_can_multiply(weight.in_features())) {
-    if (kind == LowBit::w8a8) return WeightForm::w8;
-    if (kind == LowBit::w4a8) return WeightForm::w4;
+    if (kind == LowBit::w8a8 && options_.stored_integers) return WeightForm::w8;
+    if (kind == LowBit::w4a8 && options_.stored_integers) return WeightForm::w4;
     if (kind == LowBit::none && options_.precision == Precision::w8a8) return WeightForm::w8;
     if (kind == LowBit::none && options_.precision == Precision::w4a8) return WeightForm::w4;
   }

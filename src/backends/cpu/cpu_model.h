@@ -16,12 +16,14 @@ namespace inkling {
 // operations stay float, and so do convolutions.
 // w8a8, w4a8: weights that are not sensitive are rounded to 8 or 4 bits by prepare(), whatever they are stored as, and
 // multiplied as integers; the others as in bf16.
-// Weights that are stored as w8a8 or w4a8 are multiplied as integers in every precision.
+// Weights that are stored as w8a8 or w4a8 are multiplied as integers too, except in f32, which unpacks them: the value
+// that the file states, exactly.
 enum class Precision : uint8_t { f32, bf16, w8a8, w4a8 };
 
 struct CpuOptions {
   Precision precision = Precision::f32;
   kernels::Int8Isa int8_isa = kernels::Int8Isa::amx;  // the best that integer kernels may use
+  bool stored_integers = precision != Precision::f32;  // multiply stored integers as such
 };
 
 // What prepare() makes of a weight.
