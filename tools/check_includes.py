@@ -21,7 +21,10 @@ LADDER = {
     "memory": ["base", "tensor", "ops", "backends/plan", "models"],
     "pipeline": ["base", "tensor", "formats", "text", "ops", "backends/cpu", "backends/cuda", "backends/plan", "models", "diffusion", "memory"],
     "compress": ["base", "tensor", "formats", "text", "ops", "backends/cpu", "backends/plan", "models", "diffusion", "memory", "pipeline"],
-    "cli": ["base", "tensor", "formats", "text", "ops", "models", "diffusion", "memory", "pipeline", "compress"],
+    "safety": ["base", "tensor", "formats", "text"],
+    "editing": ["base", "tensor", "formats", "text"],
+    "server": ["base", "tensor", "formats", "text", "safety", "editing", "pipeline"],
+    "cli": ["base", "tensor", "formats", "text", "ops", "models", "diffusion", "memory", "pipeline", "compress", "safety", "editing", "server"],
 }
 
 
