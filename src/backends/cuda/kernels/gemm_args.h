@@ -21,9 +21,6 @@ struct Args {
   int m, n;
   uint32_t k_bytes;  // of a row of x
   int group_m;       // tile rows that are walked together
-#ifdef INKLING_TUNE
-  long long* tune;
-#endif
 };
 
 void launch_w8a8(TileShape shape, const Args& args, cudaStream_t stream);

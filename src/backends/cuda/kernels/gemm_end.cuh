@@ -5,7 +5,7 @@
 
 namespace inkling::cuda::gemm {
 
-// Shared memory behind the stages: a barrier, the origin of the next tile, and the operands of the end that are read
+// Shared memory behind the stages: the origin of the next tile and the operands of the end that are read
 // once a tile.
 template <Kind kKind, class T>
 struct EndShared {
@@ -118,7 +118,7 @@ __device__ __forceinline__ void finish(const Args& args, typename Product<kKind>
       if (there(row, column))
         {
         const float4* from = reinterpret_cast<const float4*>(end.residual + static_cast<int64_t>(row) * args.n + column);
-        residual[r] = T::kStream ? __ldcs(from) : *from;
+        residual[r] = *from;
       }
     }
   };
@@ -175,7 +175,7 @@ __device__ __forceinline__ void finish(const Args& args, typename Product<kKind>
       if (end.type == Elem::f32) {
         float4* to = reinterpret_cast<float4*>(static_cast<float*>(end.y) + at);
         const float4 f = make_float4(v[4 * r], v[4 * r + 1], v[4 * r + 2], v[4 * r + 3]);
-        if constexpr (T::kStream) __stcs(to, f); else *to = f;
+        *to = f;
       } else {
         *reinterpret_cast<uint2*>(static_cast<__nv_bfloat16*>(end.y) + at) =
             make_uint2(pack_bf16(v[4 * r], v[4 * r + 1]), pack_bf16(v[4 * r + 2], v[4 * r + 3]));

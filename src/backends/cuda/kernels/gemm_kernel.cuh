@@ -20,9 +20,8 @@
 namespace inkling::cuda::gemm {
 
 // kBK: bytes of k a slice, 64, 128 or 256. kMinBlocks: CTAs an SM that registers must allow.
-template <int kBM_, int kBN_, int kWarpsM_, int kWarpsN_, int kBK_, int kStages_, int kMinBlocks_, int kOpt = 0>
+template <int kBM_, int kBN_, int kWarpsM_, int kWarpsN_, int kBK_, int kStages_, int kMinBlocks_>
 struct Tile {
-  static constexpr bool kSplit = kOpt & 1, kEarly = kOpt & 2, kFlip = kOpt & 4, kStream = kOpt & 8;
   static constexpr int kBM = kBM_, kBN = kBN_, kWarpsM = kWarpsM_, kWarpsN = kWarpsN_, kBK = kBK_, kStages = kStages_,
                        kMinBlocks = kMinBlocks_;
   static constexpr int kThreads = 32 * kWarpsM * kWarpsN;
@@ -180,7 +179,7 @@ template <Kind kKind, class T>
 struct Fragments {
   using S = Stage<kKind, T>;
   static constexpr bool kCodes = kKind == Kind::w4a8;
-  static constexpr bool kRowsOuter = kCodes != T::kFlip;
+  static constexpr bool kRowsOuter = kCodes;
   static constexpr int kMI = T::kMI, kNU = T::kNU;
   uint32_t a[kRowsOuter ? 1 : 2][kMI][4];
   uint32_t b[kRowsOuter ? 2 : 1][kNU][4];  // two n8 fragments each
@@ -301,26 +300,13 @@ __global__ void __launch_bounds__(T::kThreads, T::kMinBlocks) gemm_kernel(const 
 
   int tile = blockIdx.x, m0, n0;
   if (tile >= tiles) return;
-  if (T::kSplit && threadIdx.x == 0) barrier_init(shared_end, T::kThreads / 32);
   tile_origin<T>(args, tile, m0, n0);
   fetch.set_tile(args, m0, n0);
   fetch_first();
   Fragments<kKind, T> fragments(shared0, warp % T::kWarpsM, warp / T::kWarpsM, lane);
-  unsigned phase = 0;
-  auto arrive = [&] {
-    copy_wait<kStages - 3>();
-    __syncwarp();
-    if (lane == 0) barrier_arrive(shared_end);
-  };
-#ifdef INKLING_TUNE
-  long long clk_main = 0, clk_end = 0, clk_fetch = 0, clk_start = clock64(), ns_start; asm volatile("mov.u64 %0, %globaltimer;" : "=l"(ns_start));
-#endif
 
   while (true) {
     Acc acc[T::kMI][2 * T::kNU][4] = {};
-#ifdef INKLING_TUNE
-    const long long clk0 = clock64();
-#endif
     copy_wait<kStages - 2>();
     __syncthreads();
     End::fetch(args, shared_end, m0, n0);  // belongs to the next group committed
@@ -333,7 +319,6 @@ __global__ void __launch_bounds__(T::kThreads, T::kMinBlocks) gemm_kernel(const 
       fragments.load_b(u, 0, 0);
       fragments.unpack(u, 0);
     }
-    if constexpr (T::kSplit) arrive();
 
     int left = k_bytes;  // bytes of k from this slice on
     while (true) {
@@ -343,36 +328,19 @@ __global__ void __launch_bounds__(T::kThreads, T::kMinBlocks) gemm_kernel(const 
 #pragma unroll
         for (int s = 0; s + 1 < T::kSteps; ++s) fragments.step(acc, s, stage);
         // The next slice must be there, and the previous one, which is overwritten now, have been read by all.
-        if constexpr (T::kSplit) {
-          barrier_wait(shared_end, phase);
-          phase ^= 1;
-        } else {
-          copy_wait<kStages - 3>();
-          __syncthreads();
-        }
-        auto fetch_next = [&] {
-          fetch.copy(stage, shared0 + (stage + kStages - 1) % kStages * S::kBytes, left - (kStages - 1) * T::kBK);
-          copy_commit();
-        };
-        if constexpr (T::kEarly) fetch_next();
+        copy_wait<kStages - 3>();
+        __syncthreads();
         fragments.step(acc, T::kSteps - 1, next_stage);
-        if constexpr (!T::kEarly) fetch_next();
-        if constexpr (T::kSplit) arrive();
-        left -= T::kBK;
+        fetch.copy(stage, shared0 + (stage + kStages - 1) % kStages * S::kBytes, left - (kStages - 1) * T::kBK);
+        copy_commit();
+            left -= T::kBK;
         if (left <= 0) break;
       }
       if (left <= 0) break;
       fetch.advance(kStages);
     }
-    if constexpr (T::kSplit) {
-      barrier_wait(shared_end, phase);
-      phase ^= 1;
-    }
     copy_wait<0>();
     __syncthreads();  // all have read the slices; the end's operands are there
-#ifdef INKLING_TUNE
-    const long long clk1 = clock64(); clk_main += clk1 - clk0;
-#endif
 
     const int m_done = m0, n_done = n0;
     tile += gridDim.x;
@@ -382,18 +350,11 @@ __global__ void __launch_bounds__(T::kThreads, T::kMinBlocks) gemm_kernel(const 
       fetch.set_tile(args, m0, n0);
       fetch_first();
     }
-#ifdef INKLING_TUNE
-    const long long clk2 = clock64(); clk_fetch += clk2 - clk1;
-#endif
     if (args.end.residual != nullptr) {
       finish<kKind, T, true>(args, acc, shared + kStages * S::kBytes, m_done, n_done);
     } else {
       finish<kKind, T, false>(args, acc, shared + kStages * S::kBytes, m_done, n_done);
     }
-#ifdef INKLING_TUNE
-    clk_end += clock64() - clk1;
-    if (tile >= tiles && threadIdx.x == 0 && args.tune) { long long ns; asm volatile("mov.u64 %0, %globaltimer;" : "=l"(ns)); long long* t = args.tune + blockIdx.x * 5; t[4] = clk_fetch; t[0] = clk_main; t[1] = clk_end; t[2] = clock64() - clk_start; t[3] = ns - ns_start; }
-#endif
     if (tile >= tiles) return;
   }
 }

@@ -30,9 +30,7 @@ int resident_blocks() {
 
 template <Kind kKind, class T>
 void launch(const Args& args, cudaStream_t stream) {
-#ifndef INKLING_TUNE
   static_assert(Stage<kKind, T>::kShared <= 99 * 1024, "consumer cards give a block 99 KB");
-#endif
   const int tiles = ((args.m + T::kBM - 1) / T::kBM) * ((args.n + T::kBN - 1) / T::kBN);
   const int blocks = std::min(tiles, resident_blocks<kKind, T>());
   gemm_kernel<kKind, T><<<blocks, T::kThreads, Stage<kKind, T>::kShared, stream>>>(args);

@@ -53,21 +53,6 @@ __device__ __forceinline__ void copy_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
-// A barrier whose arrival and waiting are two steps. Its phases alternate 0, 1.
-__device__ __forceinline__ void barrier_init(uint32_t barrier, int count) {
-  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
-}
-__device__ __forceinline__ void barrier_arrive(uint32_t barrier) {
-  asm volatile("{\n .reg .b64 state;\n mbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(barrier) : "memory");
-}
-__device__ __forceinline__ void barrier_wait(uint32_t barrier, unsigned phase) {
-  asm volatile(
-      "{\n .reg .pred done;\n again_%=:\n mbarrier.test_wait.parity.shared.b64 done, [%0], %1;\n @!done bra again_%=;\n}" ::"r"(
-          barrier),
-      "r"(phase)
-      : "memory");
-}
-
 __device__ __forceinline__ void load_matrix(uint32_t (&r)[4], uint32_t shared) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
