@@ -10,6 +10,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -32,8 +33,13 @@ struct EngineOptions {
   std::vector<LoraFile> loras;
   DeviceChoice device;
   PrecisionChoice precision = PrecisionChoice::automatic;
-  bool keep_loaded = false;              // keep every component in memory between requests
-  bool lora_alpha_as_diffusers = false;  // factor 1 for lora_A/lora_B keys even where alpha is stored
+  bool keep_loaded = false;                           // keep every component in memory between requests
+  bool lora_alpha_as_diffusers = false;               // factor 1 for lora_A/lora_B keys even where alpha is stored
+  int64_t embedding_cache_bytes = int64_t{64} << 20;  // host memory for encoded prompts (embedding_cache.h); 0: none
+};
+
+struct EmbeddingCacheStats {
+  int64_t hits = 0, misses = 0, entries = 0, bytes = 0;
 };
 
 // Called by parity tests with every named intermediate value.
@@ -48,6 +54,23 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   Result run(const Request& request, const Callbacks& callbacks = {});
+  // Several requests together: those of one batch_key go through the transformer as one packed sequence, the others one
+  // after another. Never throws for what concerns one member: its Outcome holds the error, the others go on, and their
+  // bytes do not change. A member leaves at the next step after its cancel token was set. callbacks: none, or one each;
+  // all are called from this thread.
+  //
+  // Every result has the bytes of run() alone wherever the order of a matrix product's sums does not depend on its
+  // number of rows: in f32 on CPUs with AVX-512 (batch_test.cc). In the precisions that multiply bfloat16 oneDNN orders
+  // some sums by it, and on GPUs the libraries do: a few values may differ by rounding, by one level of a pixel at most
+  // in the tests. With the model that ships none did (120 pictures of 128 to 320 pixels, f32, bf16, w8a8, w4a8).
+  std::vector<Outcome> run_batch(std::span<const Request> requests, std::span<const Callbacks> callbacks = {});
+  // Requests of equal keys may share a run_batch; empty: this one gains nothing by company. Looks at sizes only; wrong
+  // requests get a key too and fail in run_batch alone.
+  std::string batch_key(const Request& request) const;
+  // Hex digits that change when a file of the model or a LoRA, the precision, the kind of device or the program itself
+  // changes: by names, sizes, modification times and headers; weights are not read.
+  std::string fingerprint() const;
+  EmbeddingCacheStats embedding_cache_stats() const;  // may be called from another thread
   // What run() would need for this request, to the byte; no weights are loaded.
   RunPlan plan(const Request& request) const;
   void set_trace(TraceFn trace);

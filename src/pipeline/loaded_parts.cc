@@ -72,7 +72,7 @@ void LoadedParts::load(Module& module, Part part, const std::shared_ptr<const Ch
   LoadOptions options;
   options.loras = loras;
   options.progress = [this](int64_t, int64_t) {
-    if (callbacks_ != nullptr && callbacks_->cancel != nullptr) callbacks_->cancel->throw_if_cancelled();
+    if (stop_hook_) stop_hook_();
   };
   require_parameters(module, *checkpoint);
   const bool placed = place(module, part, [this, checkpoint, options](const Parameter& p) {

@@ -28,7 +28,9 @@ class PlacedParts : public OwnedParts {
 
   // placement: of the phases of `plan`; none on the CPU.
   void begin_run(const std::optional<Placement>& placement, const RunPlan* plan);
-  // Gives everything back, after a failed run.
+  // After a run that ended early: what the next run does not expect to be there goes.
+  void end_run();
+  // Gives everything back, after a run that found no memory.
   void drop_all();
 
  protected:

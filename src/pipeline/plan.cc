@@ -9,8 +9,9 @@
 #include "models/loader.h"
 #include "models/registry.h"
 #include "pipeline/backend.h"
+#include "pipeline/batch_run.h"
+#include "pipeline/device_lane.h"
 #include "pipeline/geometry.h"
-#include "pipeline/job.h"
 #include "pipeline/presets.h"
 
 namespace inkling {
@@ -132,13 +133,17 @@ class PlannedParts : public OwnedParts {
   int64_t parameters_ = 0;
 };
 
-RunPlan plan(const ModelSizes& sizes, const Job& job, const Backend& backend) {
+RunPlan plan(const ModelSizes& sizes, std::span<const Job* const> jobs, int together, const Backend& backend) {
   PlanOps ops(backend.model(), backend.plan_memory());
   PlannedParts parts(sizes, backend, ops);
-  run_job(ops, parts, job, {}, [&](const char* phase) {
+  const Callbacks none;
+  std::vector<BatchMember> members;
+  for (const Job* job : jobs) members.push_back({job, &none});
+  run_jobs(ops, parts, members, together, {}, [&](const char* phase) {
     ops.begin_phase(phase);
     parts.set_phase(phase);
   });
+  const Job& job = *jobs[0];
   RunPlan result;
   result.model = sizes.name;
   result.parameters = parts.parameters();
@@ -206,11 +211,21 @@ RunPlan plan_run(const PlanRequest& request) {
   const PictureSize seen = smart_resize(size_of_area(kVisionArea, 1.0),
                                         {28, sizes.config.processor.min_pixels, sizes.config.processor.max_pixels});
   r.vision_tokens = seen.pixels() / (28 * 28);
-  return plan(sizes, shaped_job(r, sizes.config, sizes.defaults), *planning_backend(r.model.device, r.model.precision));
+  const Job job = shaped_job(r, sizes.config, sizes.defaults);
+  const Job* jobs[] = {&job};
+  const Callbacks none;
+  const BatchMember member{&job, &none};
+  const auto backend = planning_backend(r.model.device, r.model.precision);
+  return plan(sizes, jobs, pictures_together({&member, 1}, *backend), *backend);
 }
 
 RunPlan plan_job(const EngineOptions& model, const Job& job, const Backend& backend) {
-  return plan(sizes_of(model), job, backend);
+  const Job* jobs[] = {&job};
+  return plan_jobs(model, jobs, 1, backend);
+}
+
+RunPlan plan_jobs(const EngineOptions& model, std::span<const Job* const> jobs, int together, const Backend& backend) {
+  return plan(sizes_of(model), jobs, together, backend);
 }
 
 Placement place(const RunPlan& plan, int64_t budget_bytes) {
@@ -225,17 +240,22 @@ bool denoises_resident(const RunPlan& plan, const Placement& placement) {
   return true;
 }
 
-const RunPlan& PlanCache::plan(const EngineOptions& model, const Job& job, const Backend& backend) {
-  std::string key = fmt::format("{} {}x{} {} steps, {} {}", name(backend.precision()), job.width, job.height,
-                                job.schedule.steps(), job.positive.ids.size(), job.noise.size());
-  if (job.negative) key += fmt::format(" -{}", job.negative->ids.size());
-  if (job.tiling) key += fmt::format(" tile {}/{}", job.tiling->tile, job.tiling->stride);
-  for (const VisionInput& v : job.vision) key += fmt::format(" {}x{}", v.height, v.width);
-  for (const Tensor& r : job.references) key += fmt::format(" {}", r.shape().str());
+const RunPlan& PlanCache::plan(const EngineOptions& model, std::span<const Job* const> jobs, int together,
+                               const Backend& backend) {
+  std::string key = fmt::format("{} {} together", name(backend.precision()), together);
+  for (const Job* j : jobs) {
+    const Job& job = *j;
+    key += fmt::format(" | {}x{} {} steps, {} {} {}", job.width, job.height, job.schedule.steps(),
+                       job.positive.ids.size(), job.noise.size(), job.latents.size());
+    if (job.negative) key += fmt::format(" -{}", job.negative->ids.size());
+    if (job.tiling) key += fmt::format(" tile {}/{}", job.tiling->tile, job.tiling->stride);
+    for (const VisionInput& v : job.vision) key += fmt::format(" {}x{}", v.height, v.width);
+    for (const Tensor& r : job.references) key += fmt::format(" {}", r.shape().str());
+  }
   const auto known = plans_.find(key);
   if (known != plans_.end()) return known->second;
   if (plans_.size() >= 64) plans_.clear();
-  return plans_[key] = plan_job(model, job, backend);
+  return plans_[key] = plan_jobs(model, jobs, together, backend);
 }
 
 }  // namespace inkling

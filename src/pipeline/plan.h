@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,8 @@ RunPlan plan_run(const PlanRequest& request);
 Job shaped_job(const PlanRequest& request, const ModelConfig& config, const ModelDefaults& defaults);
 // The plan of a prepared job (job.h) on this backend: Engine::plan.
 RunPlan plan_job(const EngineOptions& model, const Job& job, const Backend& backend);
+// Of jobs that run together (batch_run.h).
+RunPlan plan_jobs(const EngineOptions& model, std::span<const Job* const> jobs, int together, const Backend& backend);
 // Of each phase, who lives where in a budget.
 Placement place(const RunPlan& plan, int64_t budget_bytes);
 
@@ -58,7 +61,8 @@ bool denoises_resident(const RunPlan& plan, const Placement& placement);
 // Plans by what they depend on, so that a request like an earlier one costs no planning.
 class PlanCache {
  public:
-  const RunPlan& plan(const EngineOptions& model, const Job& job, const Backend& backend);
+  const RunPlan& plan(const EngineOptions& model, std::span<const Job* const> jobs, int together,
+                      const Backend& backend);
 
  private:
   std::map<std::string, RunPlan> plans_;

@@ -84,6 +84,7 @@ class Dit::Block : public Module {
   // image [sum S_i, D], text [sum L_i, D]; both are replaced by the block's output (text not in the last block)
   void forward(Ops& ops, Tensor& image, Tensor& text, const DitContext& c, const Groups& groups,
                const StreamModulation& image_mod, const StreamModulation& text_mod) const {
+    ops.check_stop();
     const Resident resident(*this);
     std::pair<Tensor, Tensor> attention;  // text, image
     {
@@ -132,17 +133,17 @@ std::vector<UnusedLinear> unused_linears(const DitConfig& config) {
 }
 
 DitContext Dit::prepare(Ops& ops, const DitInputs& in) {
-  // text [sum L_i, text_dim] -> [sum L_i, D]; references [R, 64] -> [R, D]
+  // text [sum L_i, text_dim] -> [sum L_i, D]; references [R, 64] -> [R, D] or [B R, 64] -> [B R, D]
   DitContext c;
   int64_t sample_tokens = 0;
   for (size_t j = 0; j < in.pictures.size(); ++j) {
     sample_tokens += in.pictures[j].tokens();
     if (static_cast<int64_t>(j) < in.denoised_pictures) c.denoised_tokens += in.pictures[j].tokens();
   }
-  const int64_t reference_tokens = sample_tokens - c.denoised_tokens;
+  c.reference_tokens = sample_tokens - c.denoised_tokens;
   const int64_t given = in.references.defined() ? in.references.rows() : 0;
-  if (given != reference_tokens)
-    throw RuntimeError("dit: {} reference tokens, their shapes say {}", given, reference_tokens);
+  if (given != c.reference_tokens && given != c.reference_tokens * in.text_segments.count())
+    throw RuntimeError("dit: {} reference tokens, their shapes say {}", given, c.reference_tokens);
 
   const DitRopeSpec spec{config_.rope_axes, config_.layer3d_rope};
   const RopeTable image_rope = dit_image_rope(in.pictures, spec);
@@ -184,9 +185,10 @@ Tensor Dit::forward(Ops& ops, const DitContext& c, const Tensor& latents, const 
     add(groups.text, c.text_segments.length(i), -1);
     add(groups.image, denoised, -1);
     if (!c.references.defined()) continue;
-    add(groups.image, c.references.rows(), step.zero_row ? step.timesteps : -1);
+    add(groups.image, c.reference_tokens, step.zero_row ? step.timesteps : -1);
     parts.push_back(image.slice_rows(i * denoised, (i + 1) * denoised));
-    parts.push_back(c.references);
+    const int64_t first = c.references.rows() > c.reference_tokens ? i * c.reference_tokens : 0;
+    parts.push_back(c.references.slice_rows(first, first + c.reference_tokens));
   }
   if (!parts.empty()) image = ops.concat_rows(parts);
   parts.clear();

@@ -21,7 +21,7 @@ struct DitInputs {
   int64_t denoised_pictures = 1;       // how many of them are denoised (Layered: output layers + 1)
   Tensor text;                         // [sum L_i, text_dim], hidden states of the text encoder
   Segments text_segments;              // B segments
-  Tensor references;                   // [R, 64] packed clean latents, the same for every sample; undefined without
+  Tensor references;  // packed clean latents: [R, 64], the same for every sample, or [B R, 64]; undefined without
 };
 
 // The part of a forward pass that is the same at every step, computed once per job.
@@ -29,7 +29,8 @@ struct DitContext {
   Segments image_segments, text_segments;  // B each; an image segment is N denoised tokens, then R references
   int64_t denoised_tokens = 0;             // N
   Tensor text;                             // [sum L_i, D], after txt_in
-  Tensor references;                       // [R, D], after img_in; undefined without
+  int64_t reference_tokens = 0;            // R
+  Tensor references;                       // [R, D] or [B R, D], after img_in; undefined without
   Rope image_rope, text_rope;
 };
 

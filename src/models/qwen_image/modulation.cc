@@ -117,6 +117,7 @@ std::vector<StepModulation> DitModulation::forward(Ops& ops, std::span<const std
   if (config_.zero_cond_t) ops.trace("transformer.temb_zero", embedding.slice_rows(zero, zero + 1));
   const Tensor t = ops.activate(embedding, Activation::silu);
   for (const auto& block : blocks_) {
+    ops.check_stop();
     const Resident resident(*block);
     const Tensor image = ops.linear(t, block->image), text = ops.linear(t, block->text);  // [T, 6 D]
     for (size_t s = 0; s < steps.size(); ++s) {
