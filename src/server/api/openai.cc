@@ -324,7 +324,8 @@ void add_openai_routes(Router& router, Service& service) {
   models.pattern = "/v1/models/{id}";
   models.summary = "One model";
   models.call = [&service](const Call& call) {
-    for (const auto& model : service.models()["data"])
+    const nlohmann::json models = service.models();
+    for (const auto& model : models["data"])
       if (model["id"] == call.path.at("id")) return call.answer(200, model);
     call.answer(not_found("model"));
   };

@@ -1,5 +1,7 @@
 #include "server/api/pages.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -30,7 +32,7 @@ class Pages {
     for (const EmbeddedFile& file : embedded_web()) {
       Page& page = pages_[std::string(file.path)];
       page.bytes = std::make_shared<const std::string>(file.bytes);
-      page.tag = "\"" + sha256_hex(file.bytes).substr(0, 16) + "\"";
+      page.tag = fmt::format("\"{}\"", sha256_hex(file.bytes).substr(0, 16));
     }
   }
 
