@@ -59,10 +59,10 @@ class Engine {
   // bytes do not change. A member leaves at the next step after its cancel token was set. callbacks: none, or one each;
   // all are called from this thread.
   //
-  // Every result has the bytes of run() alone wherever the order of a matrix product's sums does not depend on its
-  // number of rows: in f32 on CPUs with AVX-512 (batch_test.cc). In the precisions that multiply bfloat16 oneDNN orders
-  // some sums by it, and on GPUs the libraries do: a few values may differ by rounding, by one level of a pixel at most
-  // in the tests. With the model that ships none did (120 pictures of 128 to 320 pixels, f32, bf16, w8a8, w4a8).
+  // Every result has the bytes of run() alone where the order of a matrix product's sums does not depend on its number
+  // of rows: in f32 on CPUs with AVX-512. In bfloat16 oneDNN orders some sums by it, and on GPUs the libraries do:
+  // pixels may differ by rounding, at most a sixth of what bf16 itself changes in batch_test.cc. With the model that
+  // ships none did (120 pictures of 128 to 320 pixels in f32, bf16, w8a8 and w4a8).
   std::vector<Outcome> run_batch(std::span<const Request> requests, std::span<const Callbacks> callbacks = {});
   // Requests of equal keys may share a run_batch; empty: this one gains nothing by company. Looks at sizes only; wrong
   // requests get a key too and fail in run_batch alone.
