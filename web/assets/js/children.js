@@ -175,7 +175,16 @@ function again(text) {
 }
 
 picker.addEventListener('pick', (event) => take_pick(event.detail));
-prompt.addEventListener('input', show_wish);
+prompt.addEventListener('input', () => {
+  const said = composed ? [composed] : Object.values(pieces).filter(Boolean);
+  if (said.some((words) => !prompt.value.includes(words))) {
+    // the words of the buttons were changed by hand: from here on they are the child's own
+    picker.set(EMPTY);
+    composed = '';
+    pieces = {};
+  }
+  show_wish();
+});
 prompt.addEventListener('keydown', (event) => {
   if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
     event.preventDefault();
