@@ -42,9 +42,15 @@ struct Metrics::Impl {
   auto& family(Builder builder, const char* name, const char* help) {
     return builder.Name(name).Help(help).Register(registry);
   }
-  auto& counters(const char* name, const char* help) { return family(prometheus::BuildCounter(), name, help); }
-  auto& gauges(const char* name, const char* help) { return family(prometheus::BuildGauge(), name, help); }
-  auto& histograms(const char* name, const char* help) { return family(prometheus::BuildHistogram(), name, help); }
+  prometheus::Family<prometheus::Counter>& counters(const char* name, const char* help) {
+    return family(prometheus::BuildCounter(), name, help);
+  }
+  prometheus::Family<prometheus::Gauge>& gauges(const char* name, const char* help) {
+    return family(prometheus::BuildGauge(), name, help);
+  }
+  prometheus::Family<Histogram>& histograms(const char* name, const char* help) {
+    return family(prometheus::BuildHistogram(), name, help);
+  }
 
   prometheus::Family<prometheus::Counter>& requests =
       counters("inkling_requests_total", "Wishes by API, model and end: done, failed, cancelled, refused, rejected");

@@ -17,7 +17,7 @@ class Admission {
     bool accepted = false;
     double predicted_wait_s = 0;
     double retry_after_s = 0;  // of a refusal, at least 1
-    std::string reason;        // of a refusal, for people
+    std::string reason{};      // of a refusal, for people
     int status = 0;            // of a refusal: 429 too much, 503 nobody works
   };
 

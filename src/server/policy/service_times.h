@@ -15,7 +15,7 @@ struct JobShape {
   int width = 0, height = 0, steps = 0;  // 0: the model's default
   int n = 1;
   int references = 0;  // pictures given to an edit
-  std::string model;
+  std::string model{};
   int passes = 0;  // forwards a step: 2 with guidance; 0: the model's default
 };
 
