@@ -91,6 +91,7 @@ struct Service::Impl {
   void drawn(const Dispatcher::Drawn& d);
   void keep(const Work& work, const std::vector<Picture>& pictures);
   ErrorAnswer explain(const Work& work, const nlohmann::json& failed);
+  void learn_fingerprints();
   void tick();
   void schedule_tick();
   void check_drained();
@@ -332,6 +333,7 @@ TemplateKey Service::Impl::template_key(const DrawRequest& wish, const std::stri
 // A seed asks for one picture: only that very one answers. Without a seed any good picture does.
 bool Service::Impl::answer_from_cache(const JobPointer& job, Work& work, const std::string& prompt) {
   DrawRequest& wish = job->wish;
+  learn_fingerprints();
   const auto known = fingerprints.find(wish.model);
   if (known == fingerprints.end()) return false;  // which weights would answer is not known yet
   const std::string safety_version = safety ? safety->version() : "off";
@@ -509,6 +511,14 @@ ErrorAnswer Service::Impl::explain(const Work& work, const nlohmann::json& faile
   return answer;
 }
 
+// Of the models as the workers last had them open: a cached picture is good only for the very weights that drew it.
+void Service::Impl::learn_fingerprints() {
+  for (const Supervisor* w : dispatcher->workers()) {
+    const nlohmann::json& d = w->description();
+    if (d.contains("model") && d.contains("fingerprint")) fingerprints[d["model"]] = d["fingerprint"];
+  }
+}
+
 void Service::Impl::schedule_tick() {
   timer.expires_after(kTick);
   timer.async_wait([this](boost::system::error_code error) {
@@ -529,9 +539,7 @@ void Service::Impl::tick() {
   if (const auto bytes = resident_bytes()) metrics.resident_memory(static_cast<double>(*bytes));
   for (const Supervisor* w : dispatcher->workers()) {
     metrics.breaker_state(w->device(), static_cast<int>(w->breaker().state()));
-    const nlohmann::json& d = w->description();
-    metrics.device_memory(w->device(), d.value("device_bytes", 0.0));
-    if (d.contains("model") && d.contains("fingerprint")) fingerprints[d["model"]] = d["fingerprint"];
+    metrics.device_memory(w->device(), w->description().value("device_bytes", 0.0));
     if (w->device().starts_with("cuda:"))
       if (const auto sample = gpu.sample(std::atoi(w->device().c_str() + 5)))
         metrics.gpu_utilisation(w->device(), sample->utilisation);

@@ -30,7 +30,8 @@ async def post(port, body, timeout=300):
 
 
 def wish(seed, deadline):
-    return {"prompt": "a yellow duck", "seed": seed}
+    # Four steps are the fewest that the brown-out goes down to, so every picture takes the same time.
+    return {"prompt": "a yellow duck", "seed": seed, "num_inference_steps": 4}
 
 
 async def capacity(port, seconds, width):

@@ -272,16 +272,45 @@ def test_openapi_describes_the_routes(synthetic):
 
 def test_g1_a_full_line_refuses_at_once():
     with Server("--deadline", "2", synthetic=100) as s:  # 0.4 s a picture
+        for i in range(5):
+            s.draw({"prompt": "so that it knows", "seed": i, "steps": 4})
         answers = []
         for i in range(12):
             begun = time.time()
-            answers.append(s.post("/v1/jobs", {**WISH, "seed": i}))
+            answers.append(s.post("/v1/jobs", {**WISH, "seed": i, "steps": 4}))  # no fewer are possible
             assert time.time() - begun < 0.05
         refused = [a for a in answers if a.status == 429]
         assert 4 <= len(refused) <= 9, [a.status for a in answers]
         assert all(int(a.headers["retry-after"]) >= 1 and a.headers["x-should-retry"] == "true" for a in refused)
         accepted = [a.json() for a in answers if a.status == 202]
         assert all(s.finished(j)["status"] == "succeeded" for j in accepted)
+
+
+def test_j6_degrades_before_it_refuses_and_recovers():
+    with Server("--deadline", "4", "--max-batch", "1", synthetic=40) as s:  # 8 steps: 0.32 s
+        for i in range(6):
+            s.draw({"prompt": "so that it knows", "seed": i, "steps": 8})
+        answers = [s.post("/v1/jobs", {"prompt": "duck", "seed": i, "steps": 8}) for i in range(40)]
+        jobs = [a.json() for a in answers if a.status == 202]
+        degraded = [j for j in jobs if j["degraded"]]
+        assert degraded and not jobs[0]["degraded"] and any(a.status == 429 for a in answers)
+        assert all("step" in " ".join(j["degradations"]) for j in degraded), degraded[0]
+        done = [s.finished(j) for j in jobs]
+        assert min(d["steps"] for d in done) < 8 and all(d["status"] == "succeeded" for d in done)
+        assert s.stats()["degrade"]["level"] > 0
+        end = time.time() + 30
+        while s.stats()["degrade"]["level"] > 0 and time.time() < end:
+            time.sleep(0.5)
+        assert s.job({"prompt": "duck", "seed": 99, "steps": 8})["degraded"] is False
+
+
+def test_j2_a_burst_is_accepted_to_the_cap_and_drained():
+    with Server("--deadline", "3600", "--max-batch", "1", synthetic=5) as s:
+        s.draw(WISH)
+        answers = [s.post("/v1/jobs", {**WISH, "seed": i, "steps": 4}) for i in range(200)]
+        jobs = [a.json() for a in answers if a.status == 202]
+        assert 64 <= len(jobs) < 200 and all(a.status == 429 for a in answers if a.status != 202)
+        assert all(s.finished(j)["status"] == "succeeded" for j in jobs)
 
 
 def test_g2_storm_of_submit_and_cancel():
