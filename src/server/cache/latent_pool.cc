@@ -52,6 +52,7 @@ void LatentPool::add(const fs::path& folder, const json& json) {
   std::error_code error;
   if (!fs::is_regular_file(fs::symlink_status(e.path, error))) throw ArgumentError("{} is not there", file);
   if (fs::file_size(e.path, error) == 0 || error) throw ArgumentError("{} is empty", file);
+  if (!json.at("prompts").is_array()) throw ArgumentError("prompts of {} are no list", file);
   for (const auto& prompt : json.at("prompts")) e.prompts.push_back(canonical_prompt(prompt.get<std::string>()));
   if (e.prompts.empty()) throw ArgumentError("{} answers no prompt", file);
   e.prompt = json.at("prompt").get<std::string>();

@@ -16,7 +16,7 @@ struct LogOptions {
   std::string file;      // appended to; empty: standard error
   bool prompts = false;  // else the fields prompt, negative_prompt and instruction are dropped, at any depth
   LogLevel level = LogLevel::info;
-  std::function<double()> unix_now;  // empty: the system clock
+  std::function<double()> unix_now{};  // empty: the system clock
 };
 
 class Log {

@@ -59,7 +59,7 @@ TEST(Config, ErrorsNameThePath) {
       {"/routing/frequency/count", -1},
       {"/brown_out/quiet_s", 10},
       {"/brown_out/ladder/0/leave", 0.35},
-      {"/brown_out/ladder/1/enter", 0.1},
+      {"/brown_out/ladder/2/enter", 0.52},
       {"/brown_out/ladder/2/model", "nobody"},
       {"/brown_out/utilisation", 80},
       {"/breaker/failures", 0},
@@ -77,7 +77,7 @@ TEST(Config, ErrorsNameThePath) {
         at = end + 1;
       }
     const std::string error = with(pointer, value);
-    EXPECT_EQ(error.substr(0, path.size() + 1).substr(0, path.size()), path) << pointer << ": " << error;
+    EXPECT_EQ(error.substr(0, path.size() + 1), path + ":") << pointer << ": " << error;
   }
 }
 
