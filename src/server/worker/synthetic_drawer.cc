@@ -9,7 +9,8 @@ namespace inkling::server {
 
 namespace {
 
-constexpr int kSide = 64;
+constexpr int kShown = 64;   // pixels of the ramp, where no size was asked for
+constexpr int kSide = 256;   // the size whose steps take the time that was asked for; others in proportion
 constexpr int kSteps = 4;
 
 Image ramp(const std::string& prompt, int64_t seed, int width, int height) {
@@ -35,11 +36,12 @@ class SyntheticDrawer : public Drawer {
     for (size_t i = 0; i < wishes.size(); ++i) try {
         const DrawRequest& wish = wishes[i].wish;
         const int steps = wish.steps > 0 ? wish.steps : kSteps;
+        const auto step_time = wish.width > 0 ? step_ * (wish.width * wish.height / double{kSide * kSide}) : step_;
         for (int n = 0; n < wish.n; ++n) {
-          const Image image = ramp(wish.prompt, wish.seed + n, wish.width > 0 ? wish.width : kSide,
-                                   wish.height > 0 ? wish.height : kSide);
+          const Image image = ramp(wish.prompt, wish.seed + n, wish.width > 0 ? wish.width : kShown,
+                                   wish.height > 0 ? wish.height : kShown);
           for (int step = 0; step < steps; ++step) {
-            std::this_thread::sleep_for(step_);
+            std::this_thread::sleep_for(step_time);
             if (callbacks[i].progress) callbacks[i].progress({"denoise", n * steps + step + 1, wish.n * steps});
             if (callbacks[i].cancel != nullptr) callbacks[i].cancel->throw_if_cancelled();
             if (callbacks[i].preview) callbacks[i].preview(n * steps + step + 1, image);
