@@ -27,12 +27,21 @@ struct LoraFile {
   float scale = 1.f;
 };
 
+// How several devices share the work of a run.
+enum class DeviceSplit {
+  automatic,
+  pictures,  // each device draws whole pictures
+  guidance,  // one does the positive pass, another the negative
+  blocks,    // each has some of the transformer's blocks
+};
+
 struct EngineOptions {
   std::filesystem::path model;  // folder, single file or GGUF; empty: the model that ships
   std::filesystem::path dit, text_encoder, mmproj, vae, tokenizer;  // each replaces that part of `model`
   std::vector<LoraFile> loras;
   DeviceChoice device;
   PrecisionChoice precision = PrecisionChoice::automatic;
+  DeviceSplit split = DeviceSplit::automatic;         // with several devices only
   bool keep_loaded = false;                           // keep every component in memory between requests
   bool lora_alpha_as_diffusers = false;               // factor 1 for lora_A/lora_B keys even where alpha is stored
   int64_t embedding_cache_bytes = int64_t{64} << 20;  // host memory for encoded prompts (embedding_cache.h); 0: none
