@@ -22,6 +22,9 @@ constexpr int64_t kFragmentationReserve = int64_t{64} << 20;
 // 128x128 2.2, 256x256 1.8, 512x512 1.12, 768x768 1.0. With spinning threads and cores of one's own 256x256 gains 1.3.
 constexpr int64_t kTokensTogether = 16384;
 
+// With references a picture's rows are two groups of modulation, and the GPU's kernels take sixteen.
+constexpr int64_t kEditsTogether = 8;
+
 std::vector<const Job*> pointers(const std::vector<Job>& jobs) {
   std::vector<const Job*> result;
   for (const Job& j : jobs) result.push_back(&j);
@@ -33,8 +36,11 @@ std::vector<const Job*> pointers(const std::vector<Job>& jobs) {
 int pictures_together(std::span<const BatchMember> members, const Backend& backend) {
   int64_t pictures = 0;
   for (const BatchMember& m : members) pictures += std::ssize(m.job->noise);
-  if (backend.on_gpu()) return members.size() > 1 ? static_cast<int>(pictures) : 1;
   const Job& job = *members[0].job;
+  if (backend.on_gpu()) {
+    if (members.size() == 1) return 1;
+    return static_cast<int>(job.references.empty() ? pictures : std::min(pictures, kEditsTogether));
+  }
   int64_t tokens = job.width / kPixelsPerToken * (job.height / kPixelsPerToken);
   for (const Tensor& r : job.references) tokens += r.dim(0) / kPixelsPerToken * (r.dim(1) / kPixelsPerToken);
   return static_cast<int>(std::clamp<int64_t>(kTokensTogether / tokens, 1, std::max<int64_t>(pictures, 1)));
@@ -63,6 +69,7 @@ const RunPlan& DeviceLane::known_plan(const std::vector<Job>& jobs, int together
 }
 
 RunPlan DeviceLane::plan(const Job& job) const {
+  backend_->activate();
   static const Callbacks kNone;
   const BatchMember member{&job, &kNone};
   const Job* jobs[] = {&job};
@@ -166,7 +173,9 @@ std::vector<JobResult> DeviceLane::attempt(std::span<const BatchMember> members,
   parts_->begin_run(placement, placement ? &known_plan(jobs, together, share) : nullptr);
   RunServices here = services;
   here.preview = &preview_;
-  here.networks += fmt::format(" {} {}", backend_->name(), name(backend_->precision()));
+  // Devices of the same make compute the same, whichever number they have.
+  const std::string device = backend_->name();
+  here.networks += fmt::format(" {} {}", device.substr(device.find(' ') + 1), name(backend_->precision()));
   report.device = backend_->name();
   if (layout.devices() == 1) return run_phases(placed, together, here, report);
 

@@ -66,7 +66,7 @@ class Engine {
   // Several requests together: those of one batch_key go through the transformer as one packed sequence, the others one
   // after another. Never throws for what concerns one member: its Outcome holds the error, the others go on, and their
   // bytes do not change. A member leaves at the next step after its cancel token was set. callbacks: none, or one each;
-  // all are called from this thread.
+  // they are called one at a time, from this thread or, with several devices, from theirs.
   //
   // Every result has the bytes of run() alone where the order of a matrix product's sums does not depend on its number
   // of rows: in f32 on CPUs with AVX-512. In bfloat16 oneDNN orders some sums by it, and on GPUs the libraries do:

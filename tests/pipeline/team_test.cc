@@ -7,7 +7,8 @@
 #include <limits>
 
 #include "base/error.h"
-#include "models/qwen_image/dit.h"
+#include "models/registry.h"
+#include "pipeline/conditioning.h"
 #include "pipeline/engine.h"
 #include "pipeline/plan.h"
 #include "pipeline/worker.h"
@@ -147,6 +148,34 @@ TEST(Team, KeepsPartsLoadedBetweenRuns) {
     const Result expected = one.run(request);
     for (int i = 0; i < 2; ++i) EXPECT_EQ(team.run(request).images[0].pixels, expected.images[0].pixels);
   }
+}
+
+// What the main device takes of a divided run is planned to the byte; a helper's plan holds its share of the weights.
+TEST(Team, PlansOfSharesAreThoseOfTheRun) {
+  const EngineOptions options = team_of("small-t2i", "cpu,cpu", DeviceSplit::blocks);
+  const ModelFiles files = find_model(options.model);
+  ModelTraits traits;
+  traits.kind = files.kind;
+  traits.defaults = files.defaults;
+  const Request request = generate_request("a cute panda", 5, 4);
+  const Job job = prepare_request(request, traits, Tokenizer::load(files.tokenizer)).job;
+  const Job* jobs[] = {&job};
+  const auto backend = open_backend({}, PrecisionChoice::f32);
+  const auto layers = dit_config(files, Checkpoint::open(files.dit, Component::dit)).layers;
+  const std::vector<BlockRange> stages{{0, layers / 2}, {layers / 2, layers}};
+  const RunPlan main = plan_jobs(options, jobs, 1, *backend, {stages, 0});
+  Engine team(options);
+  EXPECT_EQ(team.run(request).activation_peak_bytes, main.peak_bytes);
+
+  const RunPlan helper = plan_jobs(options, jobs, 1, *backend, {stages, 1}),
+                whole = plan_jobs(options, jobs, 1, *backend);
+  const auto weights = [](const RunPlan& plan) {
+    for (const PhasePlan& p : plan.phases)
+      if (p.name == "denoise") return p.need;
+    return PhaseNeed{};
+  };
+  EXPECT_EQ(weights(main).weight_bytes + weights(helper).weight_bytes, weights(whole).weight_bytes);
+  EXPECT_EQ(std::ssize(weights(helper).blocks), layers - layers / 2);
 }
 
 TEST(Devices, AreReadFromText) {
