@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <memory>
 
 #include "base/error.h"
 #include "diffusion/latents.h"
-#include "pipeline/denoiser.h"
 #include "pipeline/embedding_cache.h"
 #include "pipeline/picture.h"
 #include "pipeline/preview.h"
@@ -274,7 +272,10 @@ class Run {
       m.result.latents.resize(m.job.noise.size());
       for (int i = 0; i < std::ssize(m.job.noise); ++i) units.push_back({&m, i});
     }
-    denoiser_ = std::make_unique<OneDeviceDenoiser>(ops_, parts_.dit(), [this](int k) { return step(k); });
+    if (services_.denoiser)
+      denoiser_ = services_.denoiser(steps_, first().schedule.steps() <= kStepsOnDevice);
+    else
+      denoiser_ = std::make_unique<OneDeviceDenoiser>(ops_, parts_.dit(), [this](int k) { return step(k); });
     for (Member& m : members_) report_steps(m, 0);
     for (size_t at = 0; at < units.size();) {
       std::vector<Unit> group;

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <exception>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "pipeline/denoiser.h"
 #include "pipeline/job.h"
 
 namespace inkling {
@@ -26,11 +28,16 @@ struct JobResult {
   std::exception_ptr error;  // set: this job left the run; the others went on
 };
 
+// Makes what denoises: with the modulation of every step, on the device or, where it is long, on the host.
+using DenoiserFn =
+    std::function<std::unique_ptr<Denoiser>(const std::vector<StepModulation>& steps, bool steps_on_device)>;
+
 // What outlives a run and spares the next one work; null: nothing does.
 struct RunServices {
   EmbeddingCache* embeddings = nullptr;
   std::string networks;  // for embedding_key()
   PreviewMap* preview = nullptr;
+  DenoiserFn denoiser;  // empty: on this device alone
 };
 
 // Whether these may be members of one run.

@@ -13,7 +13,7 @@
 #include "pipeline/options.h"
 #include "pipeline/picture.h"
 #include "pipeline/plan.h"
-#include "pipeline/preview.h"
+#include "pipeline/team.h"
 
 namespace inkling {
 
@@ -56,21 +56,24 @@ struct Engine::Impl {
     traits.scheduler = read_schedule(files.scheduler_config);
     name = (fs::is_directory(files.source) ? files.source / "" : files.source).parent_path().filename().string();
     if (!fs::is_directory(files.source)) name = files.source.filename().string();
+    if (!options.device.more.empty()) team = std::make_unique<Team>(files, options);
     for (const LoraFile& l : options.loras)
       traits.distilled_steps = std::max(traits.distilled_steps, lightning_steps(l.path));
   }
 
   PreparedRequest prepare(const Request& request) const { return prepare_request(request, traits, tokenizer); }
-  RunServices services() {
-    return {options.embedding_cache_bytes > 0 ? &embeddings : nullptr, encoder_fingerprint(files), &preview};
+  std::vector<JobResult> run(std::span<const BatchMember> members, LaneReport& report) {
+    const RunServices services{
+        options.embedding_cache_bytes > 0 ? &embeddings : nullptr, encoder_fingerprint(files), nullptr, {}};
+    return run_on_devices(lane, team.get(), members, services, report);
   }
 
   const EngineOptions options;
   const ModelFiles files;
   Tokenizer tokenizer;
   EmbeddingCache embeddings;
-  PreviewMap preview;
   DeviceLane lane;
+  std::unique_ptr<Team> team;  // null: one device
   ModelTraits traits;
   std::string name;
 };
@@ -114,7 +117,7 @@ Result Engine::run(const Request& request, const Callbacks& callbacks) {
   const PreparedRequest prepared = impl_->prepare(request);
   const BatchMember member{&prepared.job, &callbacks};
   LaneReport report;
-  std::vector<JobResult> results = impl_->lane.run({&member, 1}, impl_->services(), report);
+  std::vector<JobResult> results = impl_->run({&member, 1}, report);
   if (results[0].error) std::rethrow_exception(results[0].error);
   return make_result(request, prepared, std::move(results[0]), report);
 }
@@ -148,7 +151,7 @@ std::vector<Outcome> Engine::run_batch(std::span<const Request> requests, std::s
     std::vector<JobResult> results;
     LaneReport report;
     try {
-      results = impl_->lane.run(members, impl_->services(), report);
+      results = impl_->run(members, report);
     } catch (...) {
       for (const size_t i : group) outcomes[i].error = std::current_exception();
       continue;
@@ -200,7 +203,10 @@ EngineOptions make_engine_options(const OptionValues& o) {
     e.loras.push_back(lora);
   }
   e.device = parse_device(o.text("device"));
-  if (o.given("max-vram")) e.device.max_vram = parse_bytes(o.text("max-vram"));
+  if (o.given("max-vram")) {
+    e.device.max_vram = parse_bytes(o.text("max-vram"));
+    for (DeviceChoice& d : e.device.more) d.max_vram = e.device.max_vram;
+  }
   const std::string precision = o.text("precision");
   for (const PrecisionChoice p : {PrecisionChoice::f32, PrecisionChoice::bf16, PrecisionChoice::fp8,
                                   PrecisionChoice::w8a8, PrecisionChoice::w4a8, PrecisionChoice::stored})

@@ -27,12 +27,21 @@ struct LoraFile {
   float scale = 1.f;
 };
 
+// How several devices share the work of a run.
+enum class DeviceSplit {
+  automatic,
+  pictures,  // each device draws whole pictures
+  guidance,  // one does the positive pass, another the negative
+  blocks,    // each has some of the transformer's blocks
+};
+
 struct EngineOptions {
   std::filesystem::path model;  // folder, single file or GGUF; empty: the model that ships
   std::filesystem::path dit, text_encoder, mmproj, vae, tokenizer;  // each replaces that part of `model`
   std::vector<LoraFile> loras;
   DeviceChoice device;
   PrecisionChoice precision = PrecisionChoice::automatic;
+  DeviceSplit split = DeviceSplit::automatic;         // with several devices only
   bool keep_loaded = false;                           // keep every component in memory between requests
   bool lora_alpha_as_diffusers = false;               // factor 1 for lora_A/lora_B keys even where alpha is stored
   int64_t embedding_cache_bytes = int64_t{64} << 20;  // host memory for encoded prompts (embedding_cache.h); 0: none
@@ -57,7 +66,7 @@ class Engine {
   // Several requests together: those of one batch_key go through the transformer as one packed sequence, the others one
   // after another. Never throws for what concerns one member: its Outcome holds the error, the others go on, and their
   // bytes do not change. A member leaves at the next step after its cancel token was set. callbacks: none, or one each;
-  // all are called from this thread.
+  // they are called one at a time, from this thread or, with several devices, from theirs.
   //
   // Every result has the bytes of run() alone where the order of a matrix product's sums does not depend on its number
   // of rows: in f32 on CPUs with AVX-512. In bfloat16 oneDNN orders some sums by it, and on GPUs the libraries do:

@@ -28,6 +28,8 @@ class LoadedParts : public PlacedParts {
   VaeDecoder& vae_decoder() override;
 
   void set_stop_hook(std::function<void()> hook) override { stop_hook_ = std::move(hook); }
+  // The transformer is loaded with these blocks alone.
+  void set_blocks(BlockRange blocks);
   double load_seconds() const { return load_seconds_; }
   // What loading had to say since the last call.
   std::vector<std::string> take_notes() { return std::exchange(notes_, {}); }
@@ -42,6 +44,7 @@ class LoadedParts : public PlacedParts {
   const ModelFiles& files_;
   const EngineOptions& options_;
   std::function<void()> stop_hook_;
+  BlockRange blocks_;
   std::map<Part, std::shared_ptr<LoraSet>> loras_;
   std::vector<std::string> notes_;
   double load_seconds_ = 0;

@@ -46,6 +46,11 @@ void PlacedParts::end_run() {
   for (const auto& [part, phase] : kPhases) done(part);
 }
 
+void PlacedParts::drop(Part part) {
+  stores_.erase(part);
+  OwnedParts::done(part);
+}
+
 void PlacedParts::drop_all() {
   stores_.clear();
   known_steps_.clear();

@@ -36,6 +36,8 @@ class PlacedParts : public OwnedParts {
  protected:
   // Brings a network in as its phase's placement says. False: none applies (the CPU), nothing was done.
   bool place(Module& module, Part part, const ModuleStore::Load& load);
+  // Gives one network back, kept or not.
+  void drop(Part part);
   // A network that is there already comes back from host memory.
   void resume(Part part);
 

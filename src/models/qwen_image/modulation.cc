@@ -33,9 +33,17 @@ StreamModulation StepModulation::image_block(int64_t block) const { return split
 StreamModulation StepModulation::text_block(int64_t block) const { return split(text[block]); }
 
 StepModulation StepModulation::transferred(const TensorMove& move) const {
+  return transferred(move, 0, std::ssize(image));
+}
+
+StepModulation StepModulation::transferred(const TensorMove& move, int64_t begin, int64_t end) const {
   StepModulation copy{timesteps, zero_row, {}, {}, move(norm_out)};
-  for (const Tensor& t : image) copy.image.push_back(move(t));
-  for (const Tensor& t : text) copy.text.push_back(move(t));
+  copy.image.resize(image.size());
+  copy.text.resize(text.size());
+  for (int64_t i = begin; i < end; ++i) {
+    copy.image[i] = move(image[i]);
+    copy.text[i] = move(text[i]);
+  }
   return copy;
 }
 
