@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -86,7 +87,7 @@ TEST(Metrics, NamesOfTheContract) {
 TEST(Metrics, NoClientMakesSeries) {
   Metrics m({"inkling"}, {"cpu"});
   for (int i = 0; i < 1000; ++i) {
-    const std::string any = "x\"\n" + std::to_string(i);
+    const std::string any = fmt::format("x\"\n{}", i);
     m.request(any, any, any, 1, 0);
     m.step(any, 1);
     m.cache(any, true);
@@ -95,7 +96,7 @@ TEST(Metrics, NoClientMakesSeries) {
     m.worker_restart(any);
     m.device_memory(any, 1);
     m.degraded(i);
-    m.http_request("/" + std::to_string(i), i, 0.1);
+    m.http_request(fmt::format("/{}", i), i, 0.1);
   }
   const std::string text = m.text();
   EXPECT_EQ(lines_with(text, "inkling_requests_total{"), 1U);
