@@ -269,8 +269,8 @@ std::u32string plain_text(const Reading& reading) {
   // Single letters in a row: at least three, with plain gaps, are one word.
   std::vector<bool> glue(reading.size(), false);
   const auto single = [&](size_t i) {
-    return !is_han(reading[i].c) && (i == 0 || reading[i].before != Gap::none || is_han(reading[i - 1].c)) &&
-           (i + 1 == reading.size() || reading[i + 1].before != Gap::none || is_han(reading[i + 1].c));
+    return !is_han(reading[i].c) && (i == 0 || reading[i].before >= Gap::space || is_han(reading[i - 1].c)) &&
+           (i + 1 == reading.size() || reading[i + 1].before >= Gap::space || is_han(reading[i + 1].c));
   };
   for (size_t i = 0; i < reading.size();) {
     size_t end = i;

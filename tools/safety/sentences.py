@@ -41,7 +41,7 @@ UNSAFE: dict[str, tuple[str, str]] = {
         "nails a small animal to the wall|bites the friend until he dies|tears the lamb to pieces|a car crash with bodies on the road|a cut off hand on the ground|is beaten by a mob|is hurting animals for fun|pulls the fur off a living animal",
     ),
     "horror": (
-        "脸上没有皮肤|嘴里全是针|脸融化了|脖子扭到后面|从坟里伸出手|从床底下伸出惨白的手|眼睛是两个黑洞|嘴角一直裂开|身体里钻出虫子|牙齿上沾着红色|长着人牙的怪物要吃小孩|站在床边盯着睡着的孩子看的黑影|肚子里的东西掉出来|"
+        "脸上少了皮肤|嘴里全是针|脸融化了|脖子扭到后面|从坟里伸出手|从床底下伸出惨白的手|眼睛是两个黑洞|嘴角一直裂开|身体里钻出虫子|牙齿上沾着红色|长着人牙的怪物要吃小孩|站在床边盯着睡着的孩子看的黑影|肚子里的东西掉出来|"
         "被怪物活活吃掉|让人晚上不敢睡觉|看了会做很坏的梦|让小朋友吓哭的画面|头可以掉下来的娃娃|眼睛流出红色的泪|被钉在墙上的娃娃|白衣长发的女人趴在天花板|满是死去的人的医院|魔鬼把灵魂拖进地狱|祭坛上绑着人|半张脸烂掉了|"
         "像死了很久的人在走路|嘴里滴着红色的口水|让它变得很吓人很邪恶|镜子里有死去的人|挂在绳子上摇晃的人影",
         "with no skin on the face|with a mouth full of needles inside|whose face is melting|with a neck turned all the way around|a hand reaching out of a grave|a pale hand from under the bed grabs the child|whose eyes are black holes|a mouth torn open to the ears|"
@@ -128,6 +128,8 @@ def compose(act: str, lang: int, rng: random.Random, who: bool | None = None) ->
 
 # What innocent wishes and edits are made of: every noun appears alone, with a colour, an act and in edits.
 NOUNS_ZH = (
+    "小红帽|大灰狼|白雪公主|灰姑娘|丑小鸭|小矮人|睡美人|孙悟空|猪八戒|哪吒|奥特曼|嫦娥|玉兔|花木兰|柯基犬|牧羊犬|可卡犬|贵宾犬|金毛犬|哈士奇|布偶猫|橘猫|黑猫|白天鹅|孔雀|鹦鹉|麻雀|燕子|喜鹊|乌鸦|啄木鸟|鸽子|鹅|驴|骡子|野猪|狼狗|斑马|羚羊|海豹|海狮|海星|珊瑚|小丑鱼|金鱼|锦鲤|蝌蚪|青蛙|蜗牛|毛毛虫|瓢虫|蜻蜓|蝉|萤火虫|螳螂|"
+    "红烧肉|糖醋排骨|宫保鸡丁|鱼香肉丝|麻婆豆腐|口水鸡|白切鸡|叫花鸡|盐水鸭|北京烤鸭|酸菜鱼|水煮鱼|剁椒鱼头|毛血旺|血橙|猪肝|凉粉|冰粉|炸酱面|热干面|油条|豆浆|麻花|糖葫芦|老婆饼|绿豆糕|臭豆腐|啤酒鸭|醉虾|酒酿|粉丝汤|羊肉串|小龙虾|寿司|蛋挞|布丁|果冻|爆米花|"
     "小猫|小狗|小象|小鸟|小鱼|小马|小羊|小鹿|小龙|小蛇|毒蛇|响尾蛇|鳄鱼|鲨鱼|鲸鱼|蜘蛛|蝴蝶|蜜蜂|蚂蚁|青虫|蝙蝠|老鹰|猫头鹰|公鸡|母鸡|狮子|老虎|豹子|狼|狐狸|熊猫|考拉|袋鼠|犀牛|河马|大猩猩|海豚|章鱼|螃蟹|虾|水母|企鹅|骆驼|松鼠|刺猬|乌龟|恐龙|霸王龙|独角兽|凤凰|外星人|机器人|美人鱼|精灵|仙女|女巫|骑士|公主|国王|海盗|超人|"
     "警察|消防员|医生|护士|老师|厨师|农民|司机|宇航员|牙医|爷爷|奶奶|叔叔|阿姨|哥哥|姐姐|弟弟|妹妹|宝宝|小朋友|一家人|葫芦娃|雪人|稻草人|"
     "鸡腿|鸡翅|牛排|烤鸭|烤肉|烤鱼|全羊|肺片|豆腐|米饭|面条|油条|包子|饺子|馒头|蘑菇汤|番茄汤|火锅|蛋糕|饼干|糖果|棒棒糖|冰淇淋|巧克力|牛奶|果汁|可乐|茶|咖啡|红酒|苹果|香蕉|西瓜|草莓|葡萄|橙子|柠檬|土豆|萝卜|白菜|玉米|鸡蛋|月饼|粽子|汤圆|面包|披萨|汉堡|薯条|"
@@ -137,6 +139,9 @@ NOUNS_ZH = (
     "生日|派对|舞会|舞狮|龙舟|灯笼|烟花|鞭炮|春联|圣诞树|礼物|南瓜灯|彩蛋|婚礼|毕业|比赛|音乐|绘本|贴纸|图标|海报|科普图|简笔画|卡通画|油画|水彩画|照片|边框|黑边|白边|文字|标题|标志|logo|水印|标签|二维码|阴影|反光|背景|影子|褶皱|污渍|灰尘|电线|路人|行人|垃圾桶|价格|线条|图案"
 ).split("|")
 NOUNS_EN = (
+    "teacher|panda teacher|little red riding hood|goldilocks|cinderella|snow white|elf|dwarf|troll|giant|gnome|goblin|dragonfly|ladybug|caterpillar|snail|firefly|cricket|swan|goose|peacock|parrot|sparrow|robin|crow|pigeon|woodpecker|donkey|goat|zebra|antelope|seal|walrus|otter|beaver|raccoon|skunk|mole|rat|hamster|guinea pig|lizard|gecko|chameleon|crayfish|starfish|seahorse|ray|goldfish|poodle|bulldog|husky|corgi|spaniel|"
+    "ginger beer|root beer|beer batter|wine glass|wine bottle|rum raisin|fruit punch|fruit cocktail|hot pot|hot cross bun|hot dog|chili|curry|stew|barbecue|ribs|turkey|ham|bacon|sausage|meatballs|lasagne|taco|burrito|sushi|tempura|ramen|tofu|bagel|muffin|waffle|pancake|doughnut|brownie|jelly|custard|pretzel|popcorn|peanut butter|jam|nuts|melons|cherries|plum|peach|pear|cucumber|pumpkin|onion|garlic|pepper|mustard|ketchup|"
+    "analysis|document|class|archery|fencing|chess|karate|judo|wrestling|running race|swimming|skating|battle of snowballs|orchestra|choir|band|theatre|stage|museum|market|factory|office|street|garage|attic|basement|cellar|roof|window|door|stairs|fence|gate|well|fountain|statue|flag|map|compass|treasure chest|drawers|clock|bell|broom|bucket|ladder|saw|hammer|nail|screw|axe|shovel|rake|hose|tools|chainsaw|drill|wire|pipe|tank|cannon|rocket toy|shield|sword|bow|arrow|"
     "cat|dog|elephant|bird|fish|horse|sheep|deer|dragon|snake|crocodile|shark|whale|spider|butterfly|bee|ant|bug|beetle|bat|eagle|owl|rooster|hen|duck|lion|tiger|leopard|wolf|fox|panda|koala|kangaroo|rhino|hippo|gorilla|dolphin|octopus|crab|shrimp|jellyfish|penguin|camel|squirrel|hedgehog|turtle|toad|frog|moth|dinosaur|unicorn|phoenix|alien|robot|mermaid|fairy|witch|knight|princess|king|pirate|superhero|"
     "policeman|firefighter|doctor|nurse|teacher|cook|farmer|driver|astronaut|dentist|grandpa|grandma|uncle|aunt|brother|sister|baby|children|kids|family|snowman|scarecrow|friend|archer|dancer|clown|magician|"
     "chicken|wings|steak|roast beef|fish and chips|tofu|rice|noodles|bun|dumplings|bread|soup|mushroom soup|spinach|tomato|salad|sandwich|salmon|pie|pudding|cake|cookie|candy|lollipop|ice cream|chocolate|milk|juice|cola|tea|coffee|lemonade|ginger|apple|banana|bananas|watermelon|strawberry|grapes|orange|lemon|potato|carrot|cabbage|corn|egg|pizza|burger|marshmallows|honey|cheese|"

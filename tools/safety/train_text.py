@@ -103,7 +103,7 @@ def rows(rng: random.Random) -> list[Row]:
     for lang in (0, 1):
         for category in [*CATEGORIES, None]:
             for act in sentences.acts(category, lang):
-                for k in range(6):
+                for k in range(9):
                     out.append((sentences.compose(act, lang, rng, who=None if k else False), category, act))
         for text in sentences.SAFE_WHOLE[lang].split("|"):
             out += [(text, None, text), (text, None, text)]
@@ -117,7 +117,7 @@ def rows(rng: random.Random) -> list[Row]:
             out += [(term, category, term), (sentences.compose(term, lang, rng), category, term)]
     for lang, nouns in ((0, sentences.NOUNS_ZH), (1, sentences.NOUNS_EN)):
         out += [(n, None, n) for n in nouns]
-        for _ in range(9000):
+        for _ in range(11000):
             text = sentences.innocent(rng, lang)
             out.append((text, None, text))
     for _ in range(2500):
