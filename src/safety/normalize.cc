@@ -252,8 +252,8 @@ Reading read_letters(std::u32string_view folded) {
     }
     Letter* last = reading.empty() ? nullptr : &reading.back();
     // "k i l l": the two l are one letter twice, as they are in "kill".
-    const bool spelled =
-        gap == Gap::space && last && last->before != Gap::none && (i + 1 == folded.size() || !is_letter(folded[i + 1]));
+    const bool spelled = gap == Gap::space && last && (last->before != Gap::none || reading.size() == 1) &&
+                         (i + 1 == folded.size() || !is_letter(folded[i + 1]));
     if (last && last->c == c && (gap <= Gap::joiner || spelled) && last->run < 255) {
       ++last->run;
     } else {

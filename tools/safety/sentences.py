@@ -160,9 +160,12 @@ LINK_ZH = "{}和{}|{}在{}旁边|{}喜欢{}|{}拿着{}|{}看着{}|{}抱着{}|{}�
 LINK_EN = "a {} and a {}|a {} next to a {}|a {} with a {}|a {} with {}|a {} for a {}|a {} for {}|a {} in the {}|a {} on a {}|a {} of {}|the {} by the {}|{} running in the {}|{} jumping in {}|a {} jumping off a {}|a {} holding a {}|a {} brushing its {}|a {} from behind|a {} hanging in the {}|a {} afraid of {}|a {} over {}|cut the {}|{}".split("|")
 
 
+WHO_NAMES = "kitten|puppy|bunny|teddy bear|duckling|man|woman|child|boy|girl|person|soldier|teacher|mother|father|student|model|old man|princess|panda|robot|fox".split("|")
+
+
 def innocent(rng: random.Random, lang: int) -> str:
     """One composed innocent wish or edit."""
-    nouns, adjectives, colors = (NOUNS_ZH, ADJ_ZH, COLORS_ZH) if lang == 0 else (NOUNS_EN, ADJ_EN, COLORS_EN)
+    nouns, adjectives, colors = (NOUNS_ZH + WHO_ZH * 3, ADJ_ZH, COLORS_ZH) if lang == 0 else (NOUNS_EN + WHO_NAMES * 6, ADJ_EN, COLORS_EN)
 
     def noun() -> str:
         name = rng.choice(nouns)
