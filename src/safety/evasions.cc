@@ -14,11 +14,13 @@ namespace {
 
 bool is_latin(char32_t c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-// `mark` between neighbours that are both Han or both Latin.
+bool in_word(char32_t c) { return is_latin(c) || (c >= '0' && c <= '9'); }
+
+// `mark` between neighbours that are both Han or both of a Latin word.
 std::u32string insert_between(const std::u32string& text, const std::u32string& mark) {
   std::u32string result;
   for (size_t i = 0; i < text.size(); ++i) {
-    if (i > 0 && ((is_han(text[i - 1]) && is_han(text[i])) || (is_latin(text[i - 1]) && is_latin(text[i]))))
+    if (i > 0 && ((is_han(text[i - 1]) && is_han(text[i])) || (in_word(text[i - 1]) && in_word(text[i]))))
       result += mark;
     result.push_back(text[i]);
   }

@@ -252,8 +252,8 @@ Reading read_letters(std::u32string_view folded) {
     }
     Letter* last = reading.empty() ? nullptr : &reading.back();
     // "k i l l": the two l are one letter twice, as they are in "kill".
-    const bool spelled =
-        gap == Gap::space && last && last->before != Gap::none && (i + 1 == folded.size() || !is_letter(folded[i + 1]));
+    const bool spelled = gap == Gap::space && last && (last->before != Gap::none || reading.size() == 1) &&
+                         (i + 1 == folded.size() || !is_letter(folded[i + 1]));
     if (last && last->c == c && (gap <= Gap::joiner || spelled) && last->run < 255) {
       ++last->run;
     } else {
@@ -269,8 +269,8 @@ std::u32string plain_text(const Reading& reading) {
   // Single letters in a row: at least three, with plain gaps, are one word.
   std::vector<bool> glue(reading.size(), false);
   const auto single = [&](size_t i) {
-    return !is_han(reading[i].c) && (i == 0 || reading[i].before != Gap::none || is_han(reading[i - 1].c)) &&
-           (i + 1 == reading.size() || reading[i + 1].before != Gap::none || is_han(reading[i + 1].c));
+    return !is_han(reading[i].c) && (i == 0 || reading[i].before >= Gap::space || is_han(reading[i - 1].c)) &&
+           (i + 1 == reading.size() || reading[i + 1].before >= Gap::space || is_han(reading[i + 1].c));
   };
   for (size_t i = 0; i < reading.size();) {
     size_t end = i;

@@ -37,14 +37,11 @@ std::vector<uint32_t> text_features(std::u32string_view text) {
     while (end < text.size() && text[end] != ' ' && is_han(text[end]) == han) ++end;
     const std::u32string_view piece = text.substr(begin, end - begin);
     if (han) {
-      for (size_t n = 1; n <= 4; ++n)
+      for (size_t n = 2; n <= 4; ++n)
         for (size_t i = 0; i + n <= piece.size(); ++i)
           features.push_back(hash_of(static_cast<uint32_t>(n), piece.substr(i, n)));
     } else {
       words.emplace_back(piece);
-      const std::u32string framed = U"<" + words.back() + U">";
-      for (size_t i = 0; i + 4 <= framed.size(); ++i)
-        features.push_back(hash_of(5, std::u32string_view(framed).substr(i, 4)));
     }
     begin = end;
   }

@@ -33,7 +33,8 @@ class TextClassifier {
   std::vector<std::string> categories_;
 };
 
-// Hashes of the n-grams of a text, each once, sorted: characters 1..4 (Han), words 1..3 with gaps, pieces of words.
+// Hashes of the n-grams of a text, each once, sorted: 2 to 4 Han characters, 1 to 3 words, pairs of
+// words with one between. Single characters and pieces of words said more of the topic than of the harm.
 std::vector<uint32_t> text_features(std::u32string_view text);
 
 }  // namespace inkling

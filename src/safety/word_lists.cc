@@ -207,7 +207,8 @@ std::optional<WordLists::Span> WordLists::match(const Reading& reading, const Te
   }
   // "an al" of "an alley" must not match, "s-e-x" and "s e x" must.
   if (unexpected > 0 && worst_unexpected > Gap::joiner && !all_apart) return std::nullopt;
-  const bool spelled = unexpected > 0 && all_apart;
+  // Letters apart by spaces: then a space does not end the word. By joiners ("s-e-x") it does.
+  const bool spelled = unexpected > 0 && all_apart && worst_unexpected >= Gap::space;
   const auto single = [&](size_t i) {
     return is_latin(reading[i].c) && (i == 0 || reading[i].before != Gap::none) &&
            (i + 1 == reading.size() || reading[i + 1].before != Gap::none);

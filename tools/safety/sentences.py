@@ -41,7 +41,7 @@ UNSAFE: dict[str, tuple[str, str]] = {
         "nails a small animal to the wall|bites the friend until he dies|tears the lamb to pieces|a car crash with bodies on the road|a cut off hand on the ground|is beaten by a mob|is hurting animals for fun|pulls the fur off a living animal",
     ),
     "horror": (
-        "脸上没有皮肤|嘴里全是针|脸融化了|脖子扭到后面|从坟里伸出手|从床底下伸出惨白的手|眼睛是两个黑洞|嘴角一直裂开|身体里钻出虫子|牙齿上沾着红色|长着人牙的怪物要吃小孩|站在床边盯着睡着的孩子看的黑影|肚子里的东西掉出来|"
+        "脸上少了皮肤|嘴里全是针|脸融化了|脖子扭到后面|从坟里伸出手|从床底下伸出惨白的手|眼睛是两个黑洞|嘴角一直裂开|身体里钻出虫子|牙齿上沾着红色|长着人牙的怪物要吃小孩|站在床边盯着睡着的孩子看的黑影|肚子里的东西掉出来|"
         "被怪物活活吃掉|让人晚上不敢睡觉|看了会做很坏的梦|让小朋友吓哭的画面|头可以掉下来的娃娃|眼睛流出红色的泪|被钉在墙上的娃娃|白衣长发的女人趴在天花板|满是死去的人的医院|魔鬼把灵魂拖进地狱|祭坛上绑着人|半张脸烂掉了|"
         "像死了很久的人在走路|嘴里滴着红色的口水|让它变得很吓人很邪恶|镜子里有死去的人|挂在绳子上摇晃的人影",
         "with no skin on the face|with a mouth full of needles inside|whose face is melting|with a neck turned all the way around|a hand reaching out of a grave|a pale hand from under the bed grabs the child|whose eyes are black holes|a mouth torn open to the ears|"
@@ -125,3 +125,59 @@ def compose(act: str, lang: int, rng: random.Random, who: bool | None = None) ->
     where = rng.choice(WHERE_EN) if rng.random() < 0.35 else ""
     body = " ".join(x for x in (name, act, where) if x)
     return (rng.choice(HOW_EN) + " " + body).strip() if rng.random() < 0.3 else body
+
+# What innocent wishes and edits are made of: every noun appears alone, with a colour, an act and in edits.
+NOUNS_ZH = (
+    "小红帽|大灰狼|白雪公主|灰姑娘|丑小鸭|小矮人|睡美人|孙悟空|猪八戒|哪吒|奥特曼|嫦娥|玉兔|花木兰|柯基犬|牧羊犬|可卡犬|贵宾犬|金毛犬|哈士奇|布偶猫|橘猫|黑猫|白天鹅|孔雀|鹦鹉|麻雀|燕子|喜鹊|乌鸦|啄木鸟|鸽子|鹅|驴|骡子|野猪|狼狗|斑马|羚羊|海豹|海狮|海星|珊瑚|小丑鱼|金鱼|锦鲤|蝌蚪|青蛙|蜗牛|毛毛虫|瓢虫|蜻蜓|蝉|萤火虫|螳螂|"
+    "红烧肉|糖醋排骨|宫保鸡丁|鱼香肉丝|麻婆豆腐|口水鸡|白切鸡|叫花鸡|盐水鸭|北京烤鸭|酸菜鱼|水煮鱼|剁椒鱼头|毛血旺|血橙|猪肝|凉粉|冰粉|炸酱面|热干面|油条|豆浆|麻花|糖葫芦|老婆饼|绿豆糕|臭豆腐|啤酒鸭|醉虾|酒酿|粉丝汤|羊肉串|小龙虾|寿司|蛋挞|布丁|果冻|爆米花|"
+    "小猫|小狗|小象|小鸟|小鱼|小马|小羊|小鹿|小龙|小蛇|毒蛇|响尾蛇|鳄鱼|鲨鱼|鲸鱼|蜘蛛|蝴蝶|蜜蜂|蚂蚁|青虫|蝙蝠|老鹰|猫头鹰|公鸡|母鸡|狮子|老虎|豹子|狼|狐狸|熊猫|考拉|袋鼠|犀牛|河马|大猩猩|海豚|章鱼|螃蟹|虾|水母|企鹅|骆驼|松鼠|刺猬|乌龟|恐龙|霸王龙|独角兽|凤凰|外星人|机器人|美人鱼|精灵|仙女|女巫|骑士|公主|国王|海盗|超人|"
+    "警察|消防员|医生|护士|老师|厨师|农民|司机|宇航员|牙医|爷爷|奶奶|叔叔|阿姨|哥哥|姐姐|弟弟|妹妹|宝宝|小朋友|一家人|葫芦娃|雪人|稻草人|"
+    "鸡腿|鸡翅|牛排|烤鸭|烤肉|烤鱼|全羊|肺片|豆腐|米饭|面条|油条|包子|饺子|馒头|蘑菇汤|番茄汤|火锅|蛋糕|饼干|糖果|棒棒糖|冰淇淋|巧克力|牛奶|果汁|可乐|茶|咖啡|红酒|苹果|香蕉|西瓜|草莓|葡萄|橙子|柠檬|土豆|萝卜|白菜|玉米|鸡蛋|月饼|粽子|汤圆|面包|披萨|汉堡|薯条|"
+    "衣服|裙子|裤子|外套|毛衣|T恤|帽子|袜子|鞋子|手套|围巾|领带|包包|眼镜|手表|项链|胸针|戒指|发夹|雨衣|雨伞|毛巾|枕头|被子|床|沙发|桌子|椅子|台灯|窗帘|镜子|杯子|瓶子|盘子|刀叉|筷子|锅|水壶|冰箱|洗衣机|电视|手机|电脑|相机|耳机|吉他|钢琴|小提琴|鼓|足球|篮球|羽毛球|气球|积木|玩具车|洋娃娃|布偶|风筝|书包|铅笔|橡皮|本子|剪刀|胶水|书|贺卡|邮票|"
+    "汽车|火车|飞机|轮船|自行车|摩托车|公交车|卡车|挖掘机|拖拉机|救护车|消防车|潜水艇|火箭|热气球|桥|房子|城堡|学校|医院|超市|游乐园|动物园|图书馆|电影院|露天电影|操场|教室|厨房|浴室|花园|农场|森林|草地|沙滩|大海|河流|湖|山|雪山|火山|瀑布|沙漠|天空|白云|彩虹|太阳|月亮|星星|闪电|打雷|下雨|下雪|大风|春天|夏天|秋天|冬天|花|玫瑰|向日葵|树|树叶|叶子|草|石头|贝壳|"
+    "眼睛|大眼睛|鼻子|嘴巴|嘴唇|耳朵|头发|胡子|牙齿|手|胳膊|小胳膊|腿|脚丫|肚子|尾巴|翅膀|骨骼|骨头|心脏|血液|皮肤|大脑|身体|"
+    "生日|派对|舞会|舞狮|龙舟|灯笼|烟花|鞭炮|春联|圣诞树|礼物|南瓜灯|彩蛋|婚礼|毕业|比赛|音乐|绘本|贴纸|图标|海报|科普图|简笔画|卡通画|油画|水彩画|照片|边框|黑边|白边|文字|标题|标志|logo|水印|标签|二维码|阴影|反光|背景|影子|褶皱|污渍|灰尘|电线|路人|行人|垃圾桶|价格|线条|图案"
+).split("|")
+NOUNS_EN = (
+    "teacher|panda teacher|little red riding hood|goldilocks|cinderella|snow white|elf|dwarf|troll|giant|gnome|goblin|dragonfly|ladybug|caterpillar|snail|firefly|cricket|swan|goose|peacock|parrot|sparrow|robin|crow|pigeon|woodpecker|donkey|goat|zebra|antelope|seal|walrus|otter|beaver|raccoon|skunk|mole|rat|hamster|guinea pig|lizard|gecko|chameleon|crayfish|starfish|seahorse|ray|goldfish|poodle|bulldog|husky|corgi|spaniel|"
+    "ginger beer|root beer|beer batter|wine glass|wine bottle|rum raisin|fruit punch|fruit cocktail|hot pot|hot cross bun|hot dog|chili|curry|stew|barbecue|ribs|turkey|ham|bacon|sausage|meatballs|lasagne|taco|burrito|sushi|tempura|ramen|tofu|bagel|muffin|waffle|pancake|doughnut|brownie|jelly|custard|pretzel|popcorn|peanut butter|jam|nuts|melons|cherries|plum|peach|pear|cucumber|pumpkin|onion|garlic|pepper|mustard|ketchup|"
+    "analysis|document|class|archery|fencing|chess|karate|judo|wrestling|running race|swimming|skating|battle of snowballs|orchestra|choir|band|theatre|stage|museum|market|factory|office|street|garage|attic|basement|cellar|roof|window|door|stairs|fence|gate|well|fountain|statue|flag|map|compass|treasure chest|drawers|clock|bell|broom|bucket|ladder|saw|hammer|nail|screw|axe|shovel|rake|hose|tools|chainsaw|drill|wire|pipe|tank|cannon|rocket toy|shield|sword|bow|arrow|"
+    "cat|dog|elephant|bird|fish|horse|sheep|deer|dragon|snake|crocodile|shark|whale|spider|butterfly|bee|ant|bug|beetle|bat|eagle|owl|rooster|hen|duck|lion|tiger|leopard|wolf|fox|panda|koala|kangaroo|rhino|hippo|gorilla|dolphin|octopus|crab|shrimp|jellyfish|penguin|camel|squirrel|hedgehog|turtle|toad|frog|moth|dinosaur|unicorn|phoenix|alien|robot|mermaid|fairy|witch|knight|princess|king|pirate|superhero|"
+    "policeman|firefighter|doctor|nurse|teacher|cook|farmer|driver|astronaut|dentist|grandpa|grandma|uncle|aunt|brother|sister|baby|children|kids|family|snowman|scarecrow|friend|archer|dancer|clown|magician|"
+    "chicken|wings|steak|roast beef|fish and chips|tofu|rice|noodles|bun|dumplings|bread|soup|mushroom soup|spinach|tomato|salad|sandwich|salmon|pie|pudding|cake|cookie|candy|lollipop|ice cream|chocolate|milk|juice|cola|tea|coffee|lemonade|ginger|apple|banana|bananas|watermelon|strawberry|grapes|orange|lemon|potato|carrot|cabbage|corn|egg|pizza|burger|marshmallows|honey|cheese|"
+    "clothes|dress|skirt|trousers|pants|jacket|sweater|shirt|striped shirt|t-shirt|hat|socks|shoes|gloves|scarf|tie|bag|glasses|watch|necklace|ring|raincoat|umbrella|towel|pillow|blanket|bed|sofa|table|chair|lamp|curtain|mirror|cup|glass|bottle|plate|fork|knife and fork|chopsticks|pot|kettle|fridge|washing machine|tv|phone|computer|camera|headphones|guitar|piano|violin|drum|football|basketball|balloon|blocks|toy car|toy|puzzle|kite|backpack|pencil|eraser|notebook|journal|scissors|glue|lighter|book|card|stamp|"
+    "car|train|plane|ship|bicycle|motorbike|bus|truck|excavator|tractor|ambulance|fire truck|submarine|rocket|hot air balloon|bridge|house|castle|tower|school|schoolyard|hospital|shop|park|zoo|library|cinema|playground|classroom|kitchen|bathroom|garden|farm|forest|meadow|beach|sea|pool|diving board|river|lake|mountain|volcano|waterfall|desert|sky|clouds|rainbow|sun|moon|stars|lightning|thunder|rain|rain puddles|snow|wind|spring|summer|autumn|winter|flower|rose|sunflower|tree|leaf|grass|stone|shell|hole|"
+    "eyes|big eyes|nose|mouth|lips|ears|hair|beard|teeth|hands|arms|legs|feet|tummy|tail|wings|skeleton|bones|heart|blood|skin|brain|body|first steps|"
+    "birthday|party|ball|dance|lantern|fireworks|christmas tree|present|pumpkin|easter egg|wedding|competition|music|picture book|sticker|icon|poster|science poster|sign|cartoon|oil painting|watercolour|photo|frame|border|black border|white border|text|title|logo|watermark|label|code|shadow|reflection|background|wrinkles|stain|dust|power lines|people in the background|bin|price|line|pattern|costume|donation|effort|edge|colour|corner|blemishes|stripes|everything else|quilt|calendar"
+).split("|")
+COLORS_ZH = "红色|橙色|黄色|绿色|蓝色|紫色|粉色|棕色|灰色|白色|黑色|银色|金色|透明|深色|浅色".split("|")
+COLORS_EN = "red|orange|yellow|green|blue|purple|pink|brown|grey|white|black|silver|golden|transparent|dark|light|darker|brighter|softer|bigger|smaller|rounder".split("|")
+ADJ_ZH = "可爱的|大大的|小小的|开心的|害怕的|傻乎乎的|笨笨的|勇敢的|漂亮的|毛茸茸的|胖胖的|古老的|彩色的|甜甜的|会飞的|生气的|爱笑的|".split("|")
+ADJ_EN = "cute|big|little|happy|scared|afraid|silly|brave|beautiful|fluffy|chubby|old|colourful|sweet|flying|angry|smiling|funny|sleepy|high|great|".split("|")
+EDIT_ZH = "去掉{}|删除{}|擦掉{}|切掉{}|移除{}|裁掉下面的{}|加上{}|给照片加上{}|给小猫换上{}|保留{}|只保留{}|去掉左下角的{}|删除图片右下角的{}|放大{}|缩小{}|把{}换成{c}的|把{}改成{c}|把{}放到左边|把{}移到中间|把{}放在桌子上|给{}加一点{}|把{}的颜色改深一点|把{}换成{}".split("|")
+EDIT_EN = "remove the {}|delete the {}|erase the {}|cut off the {}|crop the {}|add a {}|keep only the {}|keep the {} and remove the {}|remove the {} from the {}|take the {} off the {}|make the {} {c}|change the {} to {c}|change her {} to a {}|swap the {} for a {c} one|move the {} to the left|put the {} on the table|get rid of the {}|smooth the {}|turn the {} into a {}|replace the {} with a {}|make it {c}|jump off the {}".split("|")
+LINK_ZH = "{}和{}|{}在{}旁边|{}喜欢{}|{}拿着{}|{}看着{}|{}抱着{}|{}用{}玩|{}在指挥交通|{}摇{}|{}喝{}|{}吃{}|{}给{}洗澡|{}露出{}|{}在跑|{}在跳|{}害怕{}|{}涂{}|{}里的{}|{}上的{}".split("|")
+LINK_EN = "a {} and a {}|a {} next to a {}|a {} with a {}|a {} with {}|a {} for a {}|a {} for {}|a {} in the {}|a {} on a {}|a {} of {}|the {} by the {}|{} running in the {}|{} jumping in {}|a {} jumping off a {}|a {} holding a {}|a {} brushing its {}|a {} from behind|a {} hanging in the {}|a {} afraid of {}|a {} over {}|cut the {}|{}".split("|")
+
+
+WHO_NAMES = "kitten|puppy|bunny|teddy bear|duckling|man|woman|child|boy|girl|person|soldier|teacher|mother|father|student|model|old man|princess|panda|robot|fox".split("|")
+
+
+def innocent(rng: random.Random, lang: int) -> str:
+    """One composed innocent wish or edit."""
+    nouns, adjectives, colors = (NOUNS_ZH + WHO_ZH * 3, ADJ_ZH, COLORS_ZH) if lang == 0 else (NOUNS_EN + WHO_NAMES * 6, ADJ_EN, COLORS_EN)
+
+    def noun() -> str:
+        name = rng.choice(nouns)
+        if rng.random() < 0.3:
+            name = (rng.choice(colors) + "的" + name) if lang == 0 else rng.choice(colors) + " " + name
+        if rng.random() < 0.25:
+            name = (rng.choice(adjectives) + name) if lang == 0 else (rng.choice(adjectives) + " " + name).strip()
+        return name
+
+    roll = rng.random()
+    form = rng.choice((EDIT_ZH, EDIT_EN)[lang] if roll < 0.45 else (LINK_ZH, LINK_EN)[lang])
+    if roll > 0.85:
+        form = "{}"
+    form = form.replace("{c}", rng.choice(colors))
+    return form.format(*(noun() for _ in range(form.count("{}"))))
