@@ -240,6 +240,7 @@ async function run() {
     running = null;
     busy(false);
   }
+  ($('input.reveal') ?? $('#message button') ?? instruction).focus();
 }
 
 function explain(error) {
@@ -263,7 +264,6 @@ async function finish(job, parent, text) {
   set_view('slider');
   candidates(results, chosen, parent, text);
   announce(t('editor.done', { n: results.length }));
-  $('input.reveal')?.focus();
 }
 
 /** Each result is one click; a chosen one becomes a branch of the tree. */
@@ -323,7 +323,7 @@ function fill_lists() {
 }
 
 function fill_sides() {
-  const usual = known.default_size >= 512 ? 1024 : 512;
+  const usual = 1024; // a service with a smaller model edits small and enlarges; it says so in its notes
   $('#side').replaceChildren(...SIDES.filter((s) => s <= known.limits.max_side).map((s) => h('option', { value: s, selected: s === usual }, `${s} px`)));
   $$('#count option').forEach((o, i) => (o.disabled = o.hidden = i >= known.limits.max_n));
 }
