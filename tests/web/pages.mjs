@@ -367,6 +367,39 @@ async function photos(browser, options) {
   await t.context.close(); // the data: fetch above is refused by the policy and says so in the console
 }
 
+/** The label of AI pictures outlives every export. */
+async function labels(browser, options) {
+  const t = await open(browser, url, '/editor', options);
+  const { page } = t;
+  const found = await page.evaluate(async () => {
+    const { carry_labels } = await import('/assets/js/metadata.js');
+    const canvas = Object.assign(document.createElement('canvas'), { width: 40, height: 30 });
+    canvas.getContext('2d').fillRect(0, 0, 20, 20);
+    const blob = (type) => new Promise((resolve) => canvas.toBlob(resolve, type, 0.9));
+    const label = '{"Label":"1","ContentProducer":"inkling <&>"}';
+    const text = new TextEncoder().encode(`AIGC\0\0\0\0\0${label}`);
+    const plain = new Uint8Array(await (await blob('image/png')).arrayBuffer());
+    const length = new Uint8Array(4);
+    new DataView(length.buffer).setUint32(0, text.length);
+    const source = new Blob([plain.subarray(0, 33), length, new TextEncoder().encode('iTXt'), text, new Uint8Array(4), plain.subarray(33)]);
+    const out = {};
+    for (const type of ['image/png', 'image/jpeg', 'image/webp']) {
+      const made = await carry_labels(source, await blob(type), 40, 30);
+      const image = await createImageBitmap(made);
+      const bytes = new TextDecoder('latin1').decode(await made.arrayBuffer());
+      out[type] = { size: `${image.width}x${image.height}`, label: bytes.includes('"Label"') || bytes.includes('&#34;Label&#34;'), escaped: type === 'image/png' || bytes.includes('inkling &#60;&#38;&#62;') };
+    }
+    const unlabelled = await blob('image/jpeg');
+    out.none = (await carry_labels(new Blob([plain]), unlabelled, 40, 30)) === unlabelled;
+    return out;
+  });
+  for (const [type, r] of Object.entries(found)) {
+    if (type === 'none') check(r, 'a label out of nothing');
+    else check(r.size === '40x30' && r.label && r.escaped, `${type}: ${JSON.stringify(r)}`);
+  }
+  await t.done();
+}
+
 async function editor_refusal_and_cancel(browser, options) {
   const t = await open(browser, url, '/editor', options);
   const { page } = t;
@@ -490,6 +523,7 @@ await run('children keyboard', children_keyboard, wide);
 await run('editor keyboard', editor_keyboard, wide);
 await run('photos', photos, wide);
 await run('chain', chain, wide);
+await run('labels', labels, wide);
 const dark = { width: 1280, lang: 'en', scheme: 'dark' };
 await run('draw by buttons', draw_by_buttons, dark);
 await run('refusal', refusal, { ...dark, width: 360, lang: 'zh' });

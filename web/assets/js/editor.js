@@ -5,6 +5,7 @@ import { start_chrome } from './chrome.js';
 import { icon } from './icons.js';
 import { label, language, on_language, say, t, translate } from './i18n.js';
 import { data_url, decoded, PhotoError, preset_size, read_photo, rendered } from './photo.js';
+import { carry_labels } from './metadata.js';
 import './compare.js';
 import './history.js';
 import './mask.js';
@@ -205,7 +206,7 @@ async function run() {
     return show_message(t('error.no_instruction'), { kind: 'info' });
   }
   hide_message();
-  const fields = { prompt: text, profile: 'editor', preview: true, n: Number($('#count').value), seed: crypto.getRandomValues(new Uint32Array(1))[0] };
+  const fields = { prompt: text, profile: 'editor', preview: true, output_format: 'png', n: Number($('#count').value), seed: crypto.getRandomValues(new Uint32Array(1))[0] };
   const png = await mask.png();
   if (png && mask.node === node) fields.mask = png;
   const controller = new AbortController();
@@ -290,7 +291,7 @@ async function export_picture(event) {
   const type = `image/${format}`;
   const size = known.size_presets.map(preset_size).find((p) => p.name === $('#preset').value);
   // untouched bytes keep everything that the service wrote into the file
-  const blob = !size && node.blob.type === type ? node.blob : await rendered(node.url, type, 0.92, size);
+  const blob = !size && node.blob.type === type ? node.blob : await carry_labels(node.blob, await rendered(node.url, type, 0.92, size), size?.width ?? node.width, size?.height ?? node.height);
   save(blob, file_name(files[0]?.name.replace(/\.[^.]*$/, '') ?? 'inkling', format === 'jpeg' ? 'jpg' : format));
   announce(t('export.done'));
 }
