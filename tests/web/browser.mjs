@@ -51,7 +51,7 @@ export async function open(browser, url, path, { width = 1280, lang = 'en', sche
       await page.evaluate(axe + ';0');
       const result = await page.evaluate(() => window.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }));
       for (const v of result.violations) faults.push(`axe ${name(state)} ${v.id}: ${v.nodes.map((n) => `${n.target} ${n.any.map((a) => a.message).join(' ')}`).slice(0, 3).join(' | ')}`);
-      const small = await page.evaluate(() => [...document.querySelectorAll('button, a[href], select, textarea, input:not(.hidden), summary')]
+      const small = await page.evaluate(() => [...document.querySelectorAll('button, a[href], select, textarea, input:not(.hidden, [type=checkbox]), label.check, summary')]
         .filter((e) => e.checkVisibility({ visibilityProperty: true }) && !e.closest('.skip'))
         .map((e) => ({ box: e.getBoundingClientRect(), e }))
         .filter(({ box }) => box.width > 1 && (box.width < 43.5 || box.height < 43.5))

@@ -5,8 +5,8 @@ import { BAG, check, open, start, tab_to, turned_jpeg } from './browser.mjs';
 const [, , url, shots] = process.argv;
 const only = process.env.ONLY ? new RegExp(process.env.ONLY) : /./;
 const WORDS = {
-  en: { wish: 'a yellow duck wearing a red hat', unsafe: 'a gun shooting a man, blood and gore', edit: 'change the color of the bag to blue', composed: 'a blue rabbit wearing a green crown' },
-  zh: { wish: '黄色的小鸭子戴着红色帽子', unsafe: '血腥恐怖的杀人画面，枪', edit: '把手提包的颜色换成蓝色', composed: '蓝色的兔子戴着绿色王冠' },
+  en: { wish: 'a yellow duck wearing a red hat', unsafe: 'a naked man with a gun, blood and gore, 裸体', edit: 'change the color of the bag to blue', composed: 'a blue rabbit wearing a green crown' },
+  zh: { wish: '黄色的小鸭子戴着红色帽子', unsafe: '裸体，血腥恐怖的杀人画面', edit: '把手提包的颜色换成蓝色', composed: '蓝色的兔子戴着绿色王冠' },
 };
 const XSS = '<img src=x onerror=alert(1)>';
 
@@ -119,7 +119,7 @@ async function cancelling(browser, options) {
   const ahead = await page.evaluate(async (wish) => {
     const ids = [];
     for (let i = 0; i < 3; i++) {
-      const answer = await fetch('/v1/jobs', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ prompt: wish, steps: 60, seed: Math.floor(Math.random() * 1e9) }) });
+      const answer = await fetch('/v1/jobs', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ prompt: wish, steps: 100, seed: Math.floor(Math.random() * 1e9) }) });
       ids.push((await answer.json()).id);
     }
     return ids;

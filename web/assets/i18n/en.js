@@ -254,4 +254,10 @@ export default {
   'safety.self_harm': 'Self-harm',
   'safety.weapons': 'Weapons',
   'safety.error': 'Filter error',
+  'mask.auto': 'Find the place by itself and protect the rest',
+  'finish.title': 'Finishing',
+  'finish.match': 'Keep the colours of the photo',
+  'finish.balance': 'White balance',
+  'finish.sharpen': 'Sharpen',
+  'finish.smooth': 'Smooth',
 };

@@ -20,7 +20,7 @@ const SIDES = [256, 512, 768, 1024, 1536, 2048];
 let known = { limits: { max_images: 3, max_image_bytes: 8 << 20, max_n: 4, max_side: 2048 }, size_presets: [], default_size: 256 };
 let files = []; // the chosen files; the first is the picture that is edited, the others are examples
 let references = [];
-let limit = 4; // edits in a row; each session tells its own
+let limit = 4; // edits in a row before errors add up
 let view = 'mask';
 let running = null;
 
@@ -155,6 +155,14 @@ async function undo() {
   go_to(parent);
 }
 
+/** What is done to the result; undefined when nothing was asked for. */
+function finishing() {
+  const chosen = {};
+  for (const name of ['white_balance', 'match_colors']) if ($(`#${name}`).checked) chosen[name] = true;
+  for (const name of ['sharpen', 'guided_filter']) if (Number($(`#${name}`).value) > 0) chosen[name] = Number($(`#${name}`).value);
+  return Object.keys(chosen).length ? chosen : undefined;
+}
+
 // -- editing -------------------------------------------------------------
 async function open_session(node) {
   const session = await call('POST', '/v1/sessions', { image: await data_url(node.blob) });
@@ -185,7 +193,7 @@ function progress(job) {
   if (queued) bar.removeAttribute('value');
   else bar.value = job.steps ? (job.step ?? 0) / job.steps : 0;
   const eta = job.eta_s > 0 ? Math.max(1, Math.round(job.eta_s)) : null;
-  if (queued) say($('#phase'), eta ? 'editor.queued_eta' : 'editor.queued', { n: Math.max(1, job.queue_position ?? 1), s: eta });
+  if (queued) say($('#phase'), eta ? 'editor.queued_eta' : 'editor.queued', { n: (job.queue_position ?? 0) + 1, s: eta });
   else say($('#phase'), eta ? 'editor.running_eta' : 'editor.running', { step: job.step ?? 0, steps: job.steps ?? 0, s: eta });
   if (queued || (job.step ?? 0) <= 1) announce($('#phase').textContent);
 }
@@ -209,6 +217,9 @@ async function run() {
   const fields = { prompt: text, profile: 'editor', preview: true, output_format: 'png', n: Number($('#count').value), seed: crypto.getRandomValues(new Uint32Array(1))[0] };
   const png = await mask.png();
   if (png && mask.node === node) fields.mask = png;
+  else if ($('#auto-mask').checked) fields.auto_mask = true;
+  const after = finishing();
+  if (after) fields.postprocess = after;
   const controller = new AbortController();
   running = { controller, job: null };
   set_view('mask');
@@ -415,6 +426,7 @@ start_chrome();
 translate();
 config().then((answer) => {
   known = answer;
+  limit = answer.chain_limit ?? limit;
   fill_sides();
   fill_lists();
   show_pictures();
