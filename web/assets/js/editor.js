@@ -164,8 +164,8 @@ function finishing() {
 }
 
 // -- editing -------------------------------------------------------------
-async function open_session(node) {
-  const session = await call('POST', '/v1/sessions', { image: await data_url(node.blob) });
+async function open_session(node, options) {
+  const session = await submit('/v1/sessions', { image: await data_url(node.blob) }, options);
   node.session = session.id;
   node.node = session.head;
   limit = session.limit ?? limit;
@@ -176,13 +176,13 @@ async function post(node, fields, options) {
     const images = [await data_url(node.blob), ...(await Promise.all(references.map((r) => data_url(r.blob))))];
     return submit('/v1/jobs', { ...fields, images }, options);
   }
-  if (!node.session) await open_session(node);
+  if (!node.session) await open_session(node, options);
   const edit = () => submit(`/v1/sessions/${node.session}/edits`, { ...fields, parent: node.node }, options);
   try {
     return await edit();
   } catch (error) {
     if (error.status !== 404) throw error;
-    await open_session(node); // the service has forgotten the session; the picture is still here
+    await open_session(node, options); // the service has forgotten the session; the picture is still here
     return edit();
   }
 }
