@@ -82,8 +82,7 @@ class SvgBrush:
         return data(out), abs(self.m[-1].mapRadius(1))
 
     def emit(self, path: Any, attributes: str) -> None:
-        d, k = self.path(path)
-        attributes = attributes.replace("%k", num(k))
+        d, _ = self.path(path)
         clip = f' clip-path="url(#{self.clips[-1]})"' if self.clips else ""
         self.items.append(f'<path d="{d}" {attributes}{clip}/>')
 

@@ -45,7 +45,7 @@ function view(job) {
   const { pictures, watchers, fields, controller, ...shown } = job;
   void pictures, watchers, fields, controller;
   const place = queue.indexOf(job);
-  return { ...shown, queue_position: job.status === 'queued' ? place + 1 : null, eta_s: job.status === 'queued' ? (place + 1) * 1.5 : null };
+  return { ...shown, queue_position: job.status === 'queued' ? place + (running ? 1 : 0) : null, eta_s: job.status === 'queued' ? (place + 1) * 1.5 : null };
 }
 
 function send(job, event, data = view(job)) {
@@ -115,7 +115,7 @@ function remember(job) {
 const bytes_of = (url) => Buffer.from(url.replace(/^data:[^,]*,/, ''), 'base64');
 
 function create(fields, extra = {}) {
-  const known = new Set(['prompt', 'negative_prompt', 'profile', 'style', 'width', 'height', 'steps', 'cfg_scale', 'seed', 'n', 'images', 'mask', 'geometry', 'model', 'deadline_s', 'preview', 'output_format', 'quality', 'postprocess', 'label', 'session', 'parent']);
+  const known = new Set(['prompt', 'negative_prompt', 'profile', 'style', 'width', 'height', 'steps', 'cfg_scale', 'seed', 'n', 'images', 'mask', 'auto_mask', 'geometry', 'model', 'deadline_s', 'preview', 'output_format', 'quality', 'postprocess', 'label', 'session', 'parent']);
   for (const key of Object.keys(fields)) if (!known.has(key)) return error(400, `unknown field ${key}`);
   if (typeof fields.prompt !== 'string' || !fields.prompt) return error(400, 'prompt: a text of 1 to 4096 characters is needed');
   const zh = /[\u4e00-\u9fff]/.test(fields.prompt);
@@ -173,7 +173,7 @@ function stats() {
 function route(method, path, body, response) {
   const parts = path.split('/').filter(Boolean);
   if (path === '/v1/config') {
-    return { status: 200, body: { profile: 'kids', profiles: ['kids', 'editor', 'open'], styles: ['none', 'kids_cute_v2'], models: [{ id: 'inkling-tiny' }], limits: { max_images: 3, max_image_bytes: 8 << 20, max_n: 4, max_side: 2048, prompt_chars: 4096 }, default_size: 256, sizes: [256], size_presets: ['square_1000', 'taobao_800', 'amazon_2000'], auth: false, version: 'mock' } };
+    return { status: 200, body: { profile: 'kids', profiles: ['kids', 'editor', 'open'], styles: ['none', 'kids_cute_v2'], models: [{ id: 'inkling-tiny' }], limits: { max_images: 3, max_image_bytes: 8 << 20, max_n: 4, max_side: 2048, prompt_chars: 4096 }, default_size: 256, sizes: [256], size_presets: [{ id: 'square_1000', width: 1000, height: 1000 }, { id: 'taobao_800', width: 800, height: 800 }], chain_limit: 4, auth: false, version: 'mock' } };
   }
   if (path === '/v1/stats') return { status: 200, body: stats() };
   if (parts[1] === 'sessions') return session_route(method, parts, body);

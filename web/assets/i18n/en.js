@@ -16,7 +16,7 @@ export default {
   delete: 'Delete',
   ai: 'A computer (AI) draws these pictures. Each one carries an AI mark.',
   privacy: 'Pictures stay in this browser and on the computer that runs inkling.',
-  'link.home': 'Children\u2019s page',
+  'link.home': 'Drawing page',
   'link.editor': 'Photo editor',
   'link.status': 'Status',
 
@@ -168,7 +168,7 @@ export default {
   'history.at': 'Now at step {n}: {text}',
   'history.undo': 'One step back',
   'pictures.title': 'Pictures',
-  'pictures.hint': '“Picture 2” and “picture 3” may be named in an instruction.',
+  'pictures.hint': '"Picture 2" and "picture 3" may be named in an instruction.',
   'pictures.main': 'Picture 1',
   'pictures.reference': 'Picture {n}',
   'pictures.remove': 'Remove picture {n}',
@@ -254,4 +254,10 @@ export default {
   'safety.self_harm': 'Self-harm',
   'safety.weapons': 'Weapons',
   'safety.error': 'Filter error',
+  'mask.auto': 'Find the place by itself and protect the rest',
+  'finish.title': 'Finishing',
+  'finish.match': 'Keep the colours of the photo',
+  'finish.balance': 'White balance',
+  'finish.sharpen': 'Sharpen',
+  'finish.smooth': 'Smooth',
 };

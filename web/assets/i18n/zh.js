@@ -254,4 +254,10 @@ export default {
   'safety.self_harm': '自伤',
   'safety.weapons': '武器',
   'safety.error': '过滤器错误',
+  'mask.auto': '自动找到位置，保护其余部分',
+  'finish.title': '后期处理',
+  'finish.match': '保持照片的颜色',
+  'finish.balance': '白平衡',
+  'finish.sharpen': '锐化',
+  'finish.smooth': '平滑',
 };

@@ -127,6 +127,7 @@ async function draw(text, { fresh = false } = {}) {
   } finally {
     running = null;
     draw_button.disabled = false;
+    scroll_to(easel); // its buttons have come
   }
 }
 

@@ -13,6 +13,7 @@ export class Compare extends HTMLElement {
     this.#before = before;
     this.#after = after;
     this.#turn++;
+    this.style.setProperty('--ratio', after.width / after.height);
     if (mode === 'slider') this.#slider();
     else if (mode === 'side') this.#side();
     else this.#difference();

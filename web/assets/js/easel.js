@@ -63,7 +63,7 @@ export class Easel extends HTMLElement {
   }
 
   #queued(job) {
-    const place = Math.max(1, job.queue_position ?? 1);
+    const place = (job.queue_position ?? 0) + 1; // the service counts those ahead
     const vars = { n: place, s: Math.max(1, Math.round(job.eta_s ?? 0)) };
     const ahead = Math.min(place - 1, QUEUE.length - 1);
     const line = h('ol', { class: 'line', 'aria-hidden': 'true' });

@@ -5,6 +5,7 @@ import { start_chrome } from './chrome.js';
 import { icon } from './icons.js';
 import { label, language, on_language, say, t, translate } from './i18n.js';
 import { data_url, decoded, PhotoError, preset_size, read_photo, rendered } from './photo.js';
+import { carry_labels } from './metadata.js';
 import './compare.js';
 import './history.js';
 import './mask.js';
@@ -19,7 +20,7 @@ const SIDES = [256, 512, 768, 1024, 1536, 2048];
 let known = { limits: { max_images: 3, max_image_bytes: 8 << 20, max_n: 4, max_side: 2048 }, size_presets: [], default_size: 256 };
 let files = []; // the chosen files; the first is the picture that is edited, the others are examples
 let references = [];
-let limit = 4; // edits in a row; each session tells its own
+let limit = 4; // edits in a row before errors add up
 let view = 'mask';
 let running = null;
 
@@ -154,9 +155,17 @@ async function undo() {
   go_to(parent);
 }
 
+/** What is done to the result; undefined when nothing was asked for. */
+function finishing() {
+  const chosen = {};
+  for (const name of ['white_balance', 'match_colors']) if ($(`#${name}`).checked) chosen[name] = true;
+  for (const name of ['sharpen', 'guided_filter']) if (Number($(`#${name}`).value) > 0) chosen[name] = Number($(`#${name}`).value);
+  return Object.keys(chosen).length ? chosen : undefined;
+}
+
 // -- editing -------------------------------------------------------------
-async function open_session(node) {
-  const session = await call('POST', '/v1/sessions', { image: await data_url(node.blob) });
+async function open_session(node, options) {
+  const session = await submit('/v1/sessions', { image: await data_url(node.blob) }, options);
   node.session = session.id;
   node.node = session.head;
   limit = session.limit ?? limit;
@@ -167,13 +176,13 @@ async function post(node, fields, options) {
     const images = [await data_url(node.blob), ...(await Promise.all(references.map((r) => data_url(r.blob))))];
     return submit('/v1/jobs', { ...fields, images }, options);
   }
-  if (!node.session) await open_session(node);
+  if (!node.session) await open_session(node, options);
   const edit = () => submit(`/v1/sessions/${node.session}/edits`, { ...fields, parent: node.node }, options);
   try {
     return await edit();
   } catch (error) {
     if (error.status !== 404) throw error;
-    await open_session(node); // the service has forgotten the session; the picture is still here
+    await open_session(node, options); // the service has forgotten the session; the picture is still here
     return edit();
   }
 }
@@ -184,7 +193,7 @@ function progress(job) {
   if (queued) bar.removeAttribute('value');
   else bar.value = job.steps ? (job.step ?? 0) / job.steps : 0;
   const eta = job.eta_s > 0 ? Math.max(1, Math.round(job.eta_s)) : null;
-  if (queued) say($('#phase'), eta ? 'editor.queued_eta' : 'editor.queued', { n: Math.max(1, job.queue_position ?? 1), s: eta });
+  if (queued) say($('#phase'), eta ? 'editor.queued_eta' : 'editor.queued', { n: (job.queue_position ?? 0) + 1, s: eta });
   else say($('#phase'), eta ? 'editor.running_eta' : 'editor.running', { step: job.step ?? 0, steps: job.steps ?? 0, s: eta });
   if (queued || (job.step ?? 0) <= 1) announce($('#phase').textContent);
 }
@@ -205,9 +214,12 @@ async function run() {
     return show_message(t('error.no_instruction'), { kind: 'info' });
   }
   hide_message();
-  const fields = { prompt: text, profile: 'editor', preview: true, n: Number($('#count').value), seed: crypto.getRandomValues(new Uint32Array(1))[0] };
+  const fields = { prompt: text, profile: 'editor', preview: true, output_format: 'png', n: Number($('#count').value), seed: crypto.getRandomValues(new Uint32Array(1))[0] };
   const png = await mask.png();
   if (png && mask.node === node) fields.mask = png;
+  else if ($('#auto-mask').checked) fields.auto_mask = true;
+  const after = finishing();
+  if (after) fields.postprocess = after;
   const controller = new AbortController();
   running = { controller, job: null };
   set_view('mask');
@@ -240,6 +252,7 @@ async function run() {
     running = null;
     busy(false);
   }
+  ($('input.reveal') ?? $('#message button') ?? instruction).focus();
 }
 
 function explain(error) {
@@ -263,7 +276,6 @@ async function finish(job, parent, text) {
   set_view('slider');
   candidates(results, chosen, parent, text);
   announce(t('editor.done', { n: results.length }));
-  $('input.reveal')?.focus();
 }
 
 /** Each result is one click; a chosen one becomes a branch of the tree. */
@@ -290,7 +302,7 @@ async function export_picture(event) {
   const type = `image/${format}`;
   const size = known.size_presets.map(preset_size).find((p) => p.name === $('#preset').value);
   // untouched bytes keep everything that the service wrote into the file
-  const blob = !size && node.blob.type === type ? node.blob : await rendered(node.url, type, 0.92, size);
+  const blob = !size && node.blob.type === type ? node.blob : await carry_labels(node.blob, await rendered(node.url, type, 0.92, size), size?.width ?? node.width, size?.height ?? node.height);
   save(blob, file_name(files[0]?.name.replace(/\.[^.]*$/, '') ?? 'inkling', format === 'jpeg' ? 'jpg' : format));
   announce(t('export.done'));
 }
@@ -323,7 +335,7 @@ function fill_lists() {
 }
 
 function fill_sides() {
-  const usual = known.default_size >= 512 ? 1024 : 512;
+  const usual = 1024; // a service with a smaller model edits small and enlarges; it says so in its notes
   $('#side').replaceChildren(...SIDES.filter((s) => s <= known.limits.max_side).map((s) => h('option', { value: s, selected: s === usual }, `${s} px`)));
   $$('#count option').forEach((o, i) => (o.disabled = o.hidden = i >= known.limits.max_n));
 }
@@ -414,6 +426,7 @@ start_chrome();
 translate();
 config().then((answer) => {
   known = answer;
+  limit = answer.chain_limit ?? limit;
   fill_sides();
   fill_lists();
   show_pictures();

@@ -33,6 +33,7 @@ export class Mask extends HTMLElement {
     this.#image.alt = alt;
     this.#canvas.width = width;
     this.#canvas.height = height;
+    this.style.setProperty('--ratio', width / height);
     this.#operations = [];
     this.#undone = [];
     this.#replay();

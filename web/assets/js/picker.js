@@ -48,7 +48,7 @@ export class Picker extends HTMLElement {
     const row = h('div', { class: 'pictures small', role: 'group', 'aria-labelledby': 'accessory-colors' });
     for (const id of ACCESSORY_COLORS) row.append(this.#button('accessory_color', id, `color-${id}`, COLORS[id]));
     roving(row, 'button');
-    this.colors = h('div', { class: 'accessory-colors', hidden: true }, say(h('h3', { id: 'accessory-colors' }), 'picker.accessory_color'), row);
+    this.colors = h('div', { class: 'accessory-colors', hidden: true }, say(h('h2', { id: 'accessory-colors' }), 'picker.accessory_color'), row);
     return this.colors;
   }
 
