@@ -38,7 +38,7 @@ std::string EditHistory::add(const std::string& parent, std::string instruction,
   place(parent);
   if (instruction.empty()) throw ArgumentError("instruction: is empty");
   if (nodes_.size() >= kMaxNodes) throw ArgumentError("history: is full with {} pictures; begin a new one", kMaxNodes);
-  const std::string id = "n" + std::to_string(nodes_.size());
+  const std::string id = fmt::format("n{}", nodes_.size());
   nodes_.push_back({id, parent, depth, std::move(instruction), std::move(picture), created});
   places_[id] = nodes_.size() - 1;
   head_ = id;
@@ -92,6 +92,30 @@ nlohmann::json EditHistory::to_json() const {
                      {"picture", n.picture},
                      {"created", n.created}});
   return {{"head", head_}, {"nodes", std::move(nodes)}};
+}
+
+EditHistory EditHistory::from_json(const nlohmann::json& object) try {
+  const auto damaged = [](const char* what) { return ArgumentError("history: is damaged ({})", what); };
+  const nlohmann::json& nodes = object.at("nodes");
+  if (!nodes.is_array() || nodes.empty() || nodes.size() > kMaxNodes) throw damaged("nodes");
+  EditHistory history;
+  history.nodes_.clear();
+  history.places_.clear();
+  for (const nlohmann::json& j : nodes) {
+    EditNode n{j.at("id"), j.at("parent"), j.at("depth"), j.at("instruction"), j.at("picture"), j.at("created")};
+    // Ids count up, and a parent stands before its children.
+    if (n.id != fmt::format("n{}", history.nodes_.size())) throw damaged("id");
+    const bool original = history.nodes_.empty();
+    if (original ? !n.parent.empty() || n.depth != 0 : !history.has(n.parent) || n.instruction.empty())
+      throw damaged("parent");
+    if (!original && n.depth != 1 && n.depth != history.node(n.parent).depth + 1) throw damaged("depth");
+    history.places_[n.id] = history.nodes_.size();
+    history.nodes_.push_back(std::move(n));
+  }
+  history.set_head(object.at("head").get<std::string>());
+  return history;
+} catch (const nlohmann::json::exception&) {
+  throw ArgumentError("history: is damaged (a field is missing or of another type)");
 }
 
 }  // namespace inkling
