@@ -17,7 +17,7 @@ namespace {
 // Part of the version: raise it when the code judges differently with the same data.
 constexpr std::string_view kRules = "1";
 // Chosen on the training side's folds (tools/safety/train_text.py prints the curve). A hint of the lists lowers it.
-constexpr double kBlockAt = 0.70, kBlockWithHint = 0.55;
+constexpr double kBlockAt = 0.75, kBlockWithHint = 0.55;
 
 std::string_view file_of(std::span<const EmbeddedFile> data, std::string_view path) {
   for (const EmbeddedFile& f : data)

@@ -175,6 +175,7 @@ Normalizer::Normalizer(std::string_view homoglyphs, std::string_view splits) {
       throw ModelError("split.txt:{}: expected two parts=one character", line.number);
     splits_[static_cast<uint64_t>(from[0]) << 32 | from[1]] = to[0];
   }
+  if (homoglyphs_.empty() || splits_.empty()) throw ModelError("safety: homoglyphs.txt or split.txt is empty");
   try {
     simplify_ = std::make_unique<opencc::SimpleConverter>("t2s.json");
   } catch (const std::exception& e) {

@@ -13,6 +13,8 @@ namespace {
 
 // Windows of a long text, in characters. Training sentences are shorter.
 constexpr size_t kWindow = 64, kStride = 32;
+// One word or two say too little to a linear model; lists judge words.
+constexpr size_t kLeastFeatures = 4;
 
 uint32_t hash_of(uint32_t kind, std::u32string_view text) {
   uint32_t h = 2166136261u ^ kind;
@@ -85,7 +87,7 @@ TextClassifier::TextClassifier(std::string_view bytes) {
 
 double TextClassifier::score(std::u32string_view window, std::vector<uint32_t>& features) const {
   features = text_features(window);
-  if (features.empty()) return 0;
+  if (features.size() < kLeastFeatures) return 0;
   int64_t sum = 0;
   for (const uint32_t f : features) sum += weights_[f & (buckets_ - 1)];
   return sigmoid(bias_ + scale_ * static_cast<double>(sum) / std::sqrt(static_cast<double>(features.size())));

@@ -102,6 +102,7 @@ WordLists::WordLists(const Normalizer& normalizer, std::string_view zh, std::str
 
 void WordLists::read_list(const Normalizer& normalizer, std::string_view text, std::string_view file, bool allow) {
   int severity = allow ? 0 : -1, category = 0;
+  const size_t before = terms_.size();
   for (const DataLine& line : data_lines(text, file)) {
     if (line.text.starts_with('[') && line.text.ends_with(']')) {
       if (allow) continue;
@@ -125,7 +126,7 @@ void WordLists::read_list(const Normalizer& normalizer, std::string_view text, s
         add_pinyin(folded, severity, category, !no_pinyin);
     }
   }
-  if (severity < 0) throw ModelError("{}: holds no terms", file);
+  if (terms_.size() == before) throw ModelError("{}: holds no terms", file);
 }
 
 void WordLists::add(const Reading& reading, bool allow, int severity, int category, bool exact) {

@@ -219,7 +219,7 @@ def main() -> None:
         for text, _, _ in rng.sample(data, 60):
             f = features(text)
             s = float(model.intercept_[0]) + scale * sum(int(weights[i & (BUCKETS - 1)]) for i in f) / np.sqrt(max(1, len(f)))
-            if len(text) <= 60 and f:
+            if len(text) <= 60 and len(f) >= 4:  # kLeastFeatures
                 file.write(f"{text}\t{1 / (1 + np.exp(-s)):.5f}\n")
 
 
