@@ -35,6 +35,15 @@ std::string escaped(std::string_view text) {
 
 Region whole_region(std::string_view name) { return {std::string(name), 0, 0, 1, 1}; }
 
+// "the background to a sky": a slot that swallowed half of the sentence.
+bool is_no_target(const Phrase& phrase, std::string_view lower) {
+  const bool list = lower.find(" and ") != std::string_view::npos;
+  for (const std::string_view word : {" to ", " into ", " with ", "把", "将"})
+    if (lower.find(word) != std::string_view::npos) return true;
+  if (phrase.known || list) return false;
+  return lower.starts_with("background ") || lower.starts_with("the background ");
+}
+
 // One clause that a pattern fits: from slots to operations.
 class Clause {
  public:
@@ -101,6 +110,7 @@ class Clause {
     const std::string_view text = without_articles(lower(value));
     Operation op{EditKind::background, "background", {}, whole_region("background"), {}};
     auto place = find_place(text);
+    if (!place) place = find_place(lower(value));
     bool certain = place.has_value();
     if (!place) {
       const Phrase p = phrase(value);
@@ -221,6 +231,7 @@ class Clause {
     const Slot t = m.slot('t'), c = m.slot('c');
     const std::string color = *find_color(without_articles(lower(c)));
     for (const Phrase& p : phrases(t)) {
+      if (is_no_target(p, lower(t))) return false;
       if (p.kind == NounClass::background && p.known) {
         background(out, c);
         continue;
@@ -250,9 +261,10 @@ class Clause {
   }
 
   bool into(const Match& m, Parsed& out) const {
-    const Slot t = m.slot('t'), v = m.slot('v');
+    const Slot t = m.slot('t').empty() ? m.slot('n') : m.slot('t'), v = m.slot('v');
     if (v.empty()) return false;
     const Phrase p = t.empty() ? Phrase{} : phrase(t);
+    if (is_no_target(p, lower(t))) return false;
     if (m.act == Act::say) {
       replace_text(p, v, p.known, out);
       return true;
@@ -274,7 +286,8 @@ class Clause {
       return true;
     }
     // "make the cat dance" is no replacement
-    const bool makes = lower_.starts_with("make ") || lower_.starts_with("set ") || lower_.starts_with("让");
+    const bool makes = lower_.starts_with("make ") || lower_.starts_with("have ") || lower_.starts_with("set ") ||
+                       lower_.starts_with("让");
     if (makes && !q.known) return false;
     if (p.known && p.kind == NounClass::subject && find_place(value) && !q.known) return false;
     Operation op = operation(EditKind::replace, p, q.text());
@@ -386,8 +399,12 @@ std::vector<Span> split_clauses(std::string_view lower) {
 }
 
 void append(Parsed& all, Parsed part) {
-  for (auto& op : part.operations) all.operations.push_back(std::move(op));
-  for (auto& key : part.keys) all.keys.push_back(std::move(key));
+  for (size_t i = 0; i < part.operations.size(); ++i) {
+    // 抠图,去掉背景: the same wish twice
+    if (part.keys[i] != "other" && std::ranges::find(all.keys, part.keys[i]) != all.keys.end()) continue;
+    all.operations.push_back(std::move(part.operations[i]));
+    all.keys.push_back(std::move(part.keys[i]));
+  }
   for (auto& kept : part.kept) all.kept.push_back(std::move(kept));
   all.certain = all.certain && part.certain;
 }

@@ -122,6 +122,7 @@ constexpr PatternRow kPatterns[] = {
     {Act::recolor, "%change $t 's %colour (to|into) $c"},
     {Act::recolor, "%change $t %colour (to|into) $c"},
     {Act::recolor, "%paint $t (in|into|to)? $c"},
+    {Act::recolor, "%turn $t (to|into|in) (the_color|the_colour)? $c"},
     {Act::recolor, "$t (should_be|must_be|to_be|becomes|become) $c"},
     {Act::recolor, "i_want $t (to_be|in)? $c"},
     {Act::recolor, "give $t a $c %colour"},
@@ -169,6 +170,7 @@ constexpr PatternRow kPatterns[] = {
     {Act::into, "put $v (instead_of|in_place_of) $t"},
     {Act::into, "use $v (instead_of|in_place_of) $t"},
     {Act::into, "%turn $t (to|into|in_to|as) $v"},
+    {Act::into, "(make|set|have|turn) %det? $n $v"},
     {Act::into, "(make|set) $t $v"},
     {Act::into, "$t (to|should_be|must_be) $v"},
     {Act::other, "%touch $t"},
@@ -222,7 +224,7 @@ constexpr std::string_view kFront[] = {"请你",
                                        "先",
                                        "直接",
                                        "一下",
-                                       "稍微",
+
                                        "please ",
                                        "kindly ",
                                        "can you ",
@@ -252,19 +254,16 @@ constexpr std::string_view kFront[] = {"请你",
                                        "okay ",
                                        "ok ",
                                        "so ",
-                                       "slightly ",
+
                                        ",",
                                        ";",
                                        " ",
                                        "、",
                                        ":"};
-constexpr std::string_view kBack[] = {"吧",         "一下",     "谢谢你", "谢谢",      "好吗",
-                                      "好不好",     "呢",       "啊",     "哦",        "吗",
-                                      "即可",       "就行",     "就好",   "可以吗",    "了",
-                                      "一点",       "一些",     "点儿",   " please",   " thanks",
-                                      " thank you", " for me",  " a bit", " a little", " a little bit",
-                                      " slightly",  " instead", " now",   ",",         ";",
-                                      " ",          "、",       ".",      "."};
+constexpr std::string_view kBack[] = {"吧", "一下",    "谢谢你",  "谢谢",       "好吗",    "好不好",   "呢",
+                                      "啊", "哦",      "吗",      "即可",       "就行",    "就好",     "可以吗",
+                                      "了", " please", " thanks", " thank you", " for me", " instead", " now",
+                                      ",",  ";",       " ",       "、",         ".",       "."};
 constexpr std::string_view kNegations[] = {
     "请不要", "不要", "请勿", "不可以",  "不能",   "不得",  "不许",   "无需",      "不用",        "不必",
     "别",     "勿",   "不",   "do not ", "don't ", "dont ", "never ", "must not ", "should not ", "no need to "};
@@ -324,7 +323,9 @@ bool fits(char slot, std::string_view text) {
   switch (slot) {
     case 'c': return find_color(without_articles(text)).has_value();
     case 'a': return find_attribute(text).has_value();
-    case 'j': return find_adjustment(without_degree(text)).has_value();
+    case 'j':
+      // One bare character is no adjustment: 大 alone may be half a word.
+      return text.size() > 3 && find_adjustment(without_degree(text)).has_value();
     case 'z': return find_style(text).has_value();
     case 'k': return find_shape(text).has_value();
     case 'n': return find_noun(without_articles(text)).has_value();
@@ -368,6 +369,7 @@ class Matcher {
       slot = {};
       return true;
     }
+    if (e.slot == 'n') return step_longest(slot, element, position);
     for (size_t end = position; end < clause_.size();) {
       next_code_point(clause_, end);
       if (end < clause_.size() && is_word_byte(clause_[end]) && is_word_byte(clause_[end - 1])) continue;
@@ -379,6 +381,19 @@ class Matcher {
         return true;
       }
       if (steps_ > kMaxSteps) return false;
+    }
+    return false;
+  }
+
+  // The longest known thing: "baby giraffe", not "baby".
+  bool step_longest(Slot& slot, size_t element, size_t position) {
+    constexpr size_t kLongest = 40;  // bytes
+    for (size_t end = std::min(clause_.size(), position + kLongest); end > position; --end) {
+      if (end < clause_.size() && (is_word_byte(clause_[end]) || (static_cast<uint8_t>(clause_[end]) & 0xC0) == 0x80))
+        continue;
+      if (!fits('n', clause_.substr(position, end - position)) || !step(element + 1, end)) continue;
+      slot = {position, end};
+      return true;
     }
     return false;
   }

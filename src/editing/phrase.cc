@@ -1,5 +1,7 @@
 #include "editing/phrase.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "text/unicode.h"
@@ -26,10 +28,11 @@ void trim(std::string_view& text) {
 }
 
 constexpr std::string_view kArticles[] = {
-    "the ", "a pair of ", "an ",  "a ",   "some ", "this ", "that ", "my ",  "its ", "his ", "her ", "these ", "those ",
-    "one ", "those",      "一个", "一顶", "一副",  "一条",  "一朵",  "一件", "一只", "一双", "一枚", "一张",   "一把",
-    "一颗", "一块",       "一行", "一些", "一束",  "一对",  "一本",  "一辆", "一棵", "一位", "一",   "这个",   "那个",
-    "这只", "那只",       "这些", "那些", "它的",  "个",    "条",    "顶",   "只",   "有"};
+    "the ", "a pair of ", "pair of ", "an ",    "a ",   "some ", "this ", "that ", "my ",  "its ",
+    "his ", "her ",       "these ",   "those ", "one ", "those", "一个",  "一顶",  "一副", "一条",
+    "一朵", "一件",       "一只",     "一双",   "一枚", "一张",  "一把",  "一颗",  "一块", "一行",
+    "一些", "一束",       "一对",     "一本",   "一辆", "一棵",  "一位",  "一",    "这个", "那个",
+    "这只", "那只",       "这些",     "那些",   "它的", "个",    "条",    "顶",    "只"};
 constexpr std::string_view kAll[] = {"all of the ", "all the ", "all ", "every ", "所有的", "所有", "全部的", "全部"};
 constexpr std::string_view kInPicture[] = {
     " in the picture", " in the image",   " in the photo",   " from the picture", " from the image",
@@ -102,7 +105,6 @@ int take_picture(std::string& lower, std::string& raw) {
 std::optional<Region> take_region(std::string_view& text) {
   std::string_view rest = text;
   for (const auto name : kInPicture) cut_back(rest, name);
-  for (const std::string_view label : {" of the label", " of the product", " of it"}) (void)label;
   // Chinese, at the front: (图片)右上角的
   std::string_view front = rest;
   (void)(cut_front(front, "位于") || cut_front(front, "在"));
@@ -235,18 +237,18 @@ std::string_view without_degree(std::string_view phrase) {
 }
 
 std::string Phrase::text() const {
-  std::string result = color.empty() ? noun : noun.empty() ? color : color + " " + noun;
-  if (quoted) result += (result.empty() ? "\"" : " \"") + quote + "\"";
-  if (picture == 0) return result;
-  return "picture_" + std::to_string(picture) + (result.empty() ? "" : ":" + result);
+  std::string result = color;
+  if (!color.empty() && !noun.empty()) result += ' ';
+  result += noun;
+  if (quoted) result = fmt::format("{}{}\"{}\"", result, result.empty() ? "" : " ", quote);
+  return picture == 0 ? result : fmt::format("picture_{}{}{}", picture, result.empty() ? "" : ":", result);
 }
 
 std::string Phrase::key() const {
   std::string result = text();
-  if (sense != 0) result += "#" + std::to_string(sense + 1);
-  if (plural) result += "+";
-  if (all) result = "all " + result;
-  return result;
+  if (sense != 0) result += fmt::format("#{}", sense + 1);
+  if (plural) result += '+';
+  return all ? fmt::format("all {}", result) : result;
 }
 
 Phrase parse_phrase(std::string_view raw_view, std::string_view lower_view, const std::vector<std::string>& quotes) {
@@ -289,6 +291,15 @@ Phrase parse_phrase(std::string_view raw_view, std::string_view lower_view, cons
   if (!find_noun(rest))
     while (cut_back(rest, "的")) {
     }
+  // 标签文字, "label text": the text of the label
+  for (const std::string_view text : {"文字", "文本", " text"})
+    if (std::string_view carrier = rest; cut_back(carrier, text) && !carrier.empty()) {
+      const auto noun = find_noun(carrier);
+      if (!noun || noun->kind != NounClass::carrier) continue;
+      phrase.owner = noun->name;
+      rest.remove_prefix(carrier.size());
+      trim(rest);
+    }
   // Whose: 小猫(头上)的帽子, the cat's hat, the hat of the cat.
   const auto owner = [&](std::string_view who, std::string_view what) {
     const auto noun = find_noun(without_articles(who));
@@ -322,7 +333,6 @@ Phrase parse_phrase(std::string_view raw_view, std::string_view lower_view, cons
     if (const size_t at = rest.find(joint);
         at != std::string_view::npos && owner(rest.substr(at + joint.size()), rest.substr(0, at)))
       break;
-  if (rest == "background" && phrase.owner.empty()) phrase.owner.clear();
   trim(rest);
   if (phrase.quoted && (rest == "的" || rest == "上的" || rest.empty())) {
     phrase.known = true;

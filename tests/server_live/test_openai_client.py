@@ -141,14 +141,14 @@ def test_the_client_does_not_retry_what_would_fail_again(server):
 
 
 def test_the_client_waits_when_the_line_is_full():
-    with Server("--deadline", "1", synthetic=100) as s:
+    with Server("--deadline", "2", "--max-batch", "1", synthetic=100) as s:
         client = openai.OpenAI(base_url=s.url + "/v1", api_key="any", max_retries=0)
-        for i in range(8):
-            s.post("/v1/jobs", {"prompt": "duck", "seed": i})
+        for i in range(30):
+            s.post("/v1/jobs", {"prompt": "duck", "seed": i, "steps": 4})
         with pytest.raises(openai.RateLimitError) as e:
             client.images.generate(prompt="duck", extra_body={"seed": 99})
         assert e.value.response.headers["x-should-retry"] == "true"
-        retrying = openai.OpenAI(base_url=s.url + "/v1", api_key="any", max_retries=4)
+        retrying = openai.OpenAI(base_url=s.url + "/v1", api_key="any", max_retries=6)
         assert retrying.images.generate(prompt="duck", extra_body={"seed": 100}).data
 
 

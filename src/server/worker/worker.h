@@ -16,7 +16,7 @@ struct WorkerOptions {
   std::string device = "cpu";
   std::string max_vram;       // as the flag; empty: what is free
   int threads = 0;            // 0: all cores
-  bool safety = true;         // look at uploads and results
+  bool safety = true;         // look at uploads and results of the children's profile
   double synthetic_ms = 0;    // > 0: no model; every step takes this long and the picture is a colour ramp (load tests)
   std::string self_test_prompt = "a yellow duck";
 };
