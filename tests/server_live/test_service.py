@@ -273,7 +273,7 @@ def test_openapi_describes_the_routes(synthetic):
 def test_g1_a_full_line_refuses_at_once():
     with Server("--deadline", "2", "--max-batch", "1", synthetic=100) as s:  # 0.4 s a picture
         for i in range(5):
-            s.draw({"prompt": "so that it knows", "seed": i, "steps": 4})
+            s.draw({"prompt": "a small duck", "seed": i, "steps": 4})
         answers = []
         for i in range(30):
             begun = time.time()
@@ -289,7 +289,7 @@ def test_g1_a_full_line_refuses_at_once():
 def test_j6_degrades_before_it_refuses_and_recovers():
     with Server("--deadline", "4", "--max-batch", "1", synthetic=40) as s:  # 8 steps: 0.32 s
         for i in range(6):
-            s.draw({"prompt": "so that it knows", "seed": i, "steps": 8})
+            s.draw({"prompt": "a small duck", "seed": i, "steps": 8})
         answers = [s.post("/v1/jobs", {"prompt": "duck", "seed": i, "steps": 8}) for i in range(40)]
         jobs = [a.json() for a in answers if a.status == 202]
         degraded = [j for j in jobs if j["degraded"]]
@@ -321,7 +321,7 @@ def test_g2_storm_of_submit_and_cancel():
 
         def client(number):
             for i in range(125):
-                answer = s.post("/v1/jobs", {"prompt": f"duck {number} {i}", "seed": i})
+                answer = s.post("/v1/jobs", {"prompt": "a yellow duck", "seed": 1000 * number + i})
                 if answer.status == 429:
                     continue
                 job = answer.json()
