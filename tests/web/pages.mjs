@@ -420,7 +420,13 @@ async function editor_refusal_and_cancel(browser, options) {
   check(!(await page.isVisible('#busy')), 'still busy after a stop');
   check((await page.locator('ink-history .node').count()) === 1, 'a stopped edit left a node');
   await page.selectOption('#count', '1');
-  await page.click('#message .soft'); // try again
+  await page.check('#auto-mask');
+  await page.click('details:has(#match_colors) summary');
+  await page.check('#match_colors');
+  await t.audit('finishing');
+  const [request] = await Promise.all([page.waitForRequest((r) => r.url().endsWith('/edits')), page.click('#message .soft')]); // try again
+  const sent = request.postDataJSON();
+  check(sent.auto_mask === true && sent.postprocess.match_colors === true && !sent.mask, `sent ${Object.keys(sent)}`);
   await edited(page);
   await t.done();
 }
