@@ -26,7 +26,7 @@ class App {
         access_(options.access),
         service_(io_, options.service),
         http_(
-            io_, options.http, [this](const HttpRequest& head) { return check(head); },
+            io_, service_.http_limits(), [this](const HttpRequest& head) { return check(head); },
             [this](HttpRequest request, std::shared_ptr<Responder> responder) {
               handle(std::move(request), std::move(responder));
             },
@@ -115,7 +115,11 @@ class App {
   void wrap_up(const HttpRequest& request, HttpResponse& response) {
     add_security_headers(response);
     const Router::Match match = router_.match(request.method, request.path);
-    service_.count_request(match.route == nullptr ? "other" : match.route->pattern, response.status, 0);
+    // A request that was refused before its head was whole took no time of ours.
+    const bool whole = request.received.time_since_epoch().count() != 0;
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - request.received;
+    service_.count_request(match.route == nullptr ? "other" : match.route->pattern, response.status,
+                           whole ? taken.count() : 0);
   }
 
   void wait_for_signal() {

@@ -13,7 +13,6 @@ namespace inkling::server {
 struct ServeOptions {
   ServiceOptions service;
   AccessOptions access;
-  HttpLimits http;
   uint16_t port = 7860;
   double drain_seconds = 60;
   std::string web_root;

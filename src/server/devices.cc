@@ -43,7 +43,12 @@ std::vector<DeviceOptions> worker_devices(const ServiceOptions& o) {
   std::vector<DeviceOptions> devices;
   switch (choice.kind) {
     case DeviceChoice::Kind::cpu: devices.push_back(worker(o, "cpu", false)); break;
-    case DeviceChoice::Kind::cuda: devices.push_back(worker(o, fmt::format("cuda:{}", choice.index), false)); break;
+    case DeviceChoice::Kind::cuda:
+      // Several GPUs draw several wishes side by side, each with a process of its own.
+      devices.push_back(worker(o, fmt::format("cuda:{}", choice.index), false));
+      for (const DeviceChoice& other : choice.more)
+        devices.push_back(worker(o, fmt::format("cuda:{}", other.index), false));
+      break;
     case DeviceChoice::Kind::automatic:
       for (int i = 0; i < gpu_count(); ++i) devices.push_back(worker(o, fmt::format("cuda:{}", i), false));
       devices.push_back(worker(o, "cpu", !devices.empty()));

@@ -683,6 +683,12 @@ void Service::drain(double grace_seconds, std::function<void()> done) {
 JobBoard& Service::board() { return impl_->board; }
 Sessions& Service::sessions() { return impl_->sessions; }
 const WishLimits& Service::limits() const { return impl_->limits; }
+HttpLimits Service::http_limits() const {
+  HttpLimits limits;
+  limits.connections = static_cast<size_t>(impl_->config.limits.connections);
+  limits.connections_per_address = static_cast<size_t>(impl_->config.limits.connections_per_address);
+  return limits;
+}
 nlohmann::json Service::job_json(const Job& job) const { return impl_->job_json(job); }
 nlohmann::json Service::stats() const { return impl_->stats(); }
 std::string Service::metrics() const { return impl_->metrics.text(); }

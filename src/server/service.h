@@ -61,6 +61,7 @@ class Service {
   JobBoard& board();
   Sessions& sessions();
   const WishLimits& limits() const;
+  HttpLimits http_limits() const;  // the usual ones with the numbers of the configuration
 
   nlohmann::json job_json(const Job& job) const;
   nlohmann::json models() const;  // OpenAI's list

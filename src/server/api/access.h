@@ -12,9 +12,9 @@
 namespace inkling::server {
 
 struct AccessOptions {
-  std::vector<std::string> keys;           // empty: none is asked for
+  std::vector<std::string> keys = {};      // empty: none is asked for
   std::string address = "127.0.0.1";       // where the server listens
-  std::vector<std::string> allowed_hosts;  // further names for the Host header, without port
+  std::vector<std::string> allowed_hosts = {};  // further names for the Host header, without port
 };
 
 class Access {
