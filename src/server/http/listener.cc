@@ -478,7 +478,8 @@ std::optional<WireError> Connection::parse_head(std::string_view text) {
   parser.body_limit(boost::none);
   error_code error;
   parser.put(asio::buffer(text.data(), text.size()), error);
-  if (error == beast::http::error::bad_version)
+  const std::string_view line = text.substr(0, text.find('\r'));
+  if (error == beast::http::error::bad_version && std::count(line.begin(), line.end(), ' ') == 2)
     return WireError{505, "bad_version", "Only HTTP/1.0 and HTTP/1.1 are spoken."};
   if (error || !parser.is_header_done()) return bad("The request head is malformed.");
   message_ = parser.release();

@@ -113,11 +113,11 @@ class Service {
       if (!stream->open()) return;
       stream->on_close([this] { ++closed; });
       HttpStream* raw = stream.get();
-      stream->on_message([raw](std::string text) {
-        if (text == "bye")
+      stream->on_message([raw](const std::string& text) {
+        if (text.starts_with("bye"))
           raw->close();
         else
-          raw->write("echo " + text);
+          raw->write(std::string("echo ").append(text));
       });
       streams.push_back(std::move(stream));
     } else {
@@ -138,11 +138,16 @@ bool soon(const std::function<bool()>& condition, int milliseconds = 3000) {
 }
 
 std::string get(const std::string& path, const std::string& headers = "") {
-  return "GET " + path + " HTTP/1.1\r\nHost: a\r\n" + headers + "\r\n";
+  return std::string("GET ").append(path).append(" HTTP/1.1\r\nHost: a\r\n").append(headers).append("\r\n");
 }
 
 std::string post(const std::string& path, const std::string& headers, const std::string& body) {
-  return "POST " + path + " HTTP/1.1\r\nHost: a\r\n" + headers + "\r\n" + body;
+  return std::string("POST ")
+      .append(path)
+      .append(" HTTP/1.1\r\nHost: a\r\n")
+      .append(headers)
+      .append("\r\n")
+      .append(body);
 }
 
 TEST(Listener, KeepsConnectionsAndAnswersPipelinedRequestsInOrder) {
@@ -188,7 +193,7 @@ TEST(Listener, RefusesWhatIsNoCleanRequest) {
   Service service;
   const std::string big(70'000, 'a');
   std::string many;
-  for (int i = 0; i < 70; ++i) many += "h" + std::to_string(i) + ": 1\r\n";
+  for (int i = 0; i < 70; ++i) many.append("h").append(std::to_string(i)).append(": 1\r\n");
   std::string chunks;
   for (int i = 0; i < 10'001; ++i) chunks += "1\r\nx\r\n";
   const std::string te = "Transfer-Encoding: chunked\r\n";
@@ -481,6 +486,7 @@ TEST(Listener, SpeaksWebSocket) {
   EXPECT_EQ(client.bytes(4), "\x88\x02\x03\xe8");
   client.send(frame(8, "\x03\xe8"));
   EXPECT_TRUE(client.closed_within(1000));
+  client.close();
   EXPECT_TRUE(soon([&] { return service.closed == 1; }));
 
   for (const std::string& text : {frame(2, "binary"), frame(1, std::string(70'000, 'a')), frame(1, "\xff")}) {
