@@ -579,6 +579,8 @@ asio::awaitable<bool> Connection::read_body(uint64_t limit) {
       input_.erase(0, input_.size() - rest.size());
       if (state == ChunkDecoder::State::refused) error = decoder.error();
       complete = state == ChunkDecoder::State::complete;
+      // Doubling would hold the body twice; what is reserved and not written costs address space only.
+      if (body.size() > kFirstReserve && body.capacity() < limit) body.reserve(limit);
     } else {
       const size_t take = std::min<uint64_t>(length_ - body.size(), input_.size());
       if (body.size() + take > kFirstReserve) body.reserve(length_);
