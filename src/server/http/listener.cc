@@ -481,7 +481,8 @@ std::optional<WireError> Connection::parse_head(std::string_view text) {
   parser.body_limit(boost::none);
   error_code error;
   parser.put(asio::buffer(text.data(), text.size()), error);
-  if (error == beast::http::error::bad_version)
+  const std::string_view line = text.substr(0, text.find('\r'));
+  if (error == beast::http::error::bad_version && std::count(line.begin(), line.end(), ' ') == 2)
     return WireError{505, "bad_version", "Only HTTP/1.0 and HTTP/1.1 are spoken."};
   if (error || !parser.is_header_done()) return bad("The request head is malformed.");
   message_ = parser.release();
@@ -581,6 +582,8 @@ asio::awaitable<bool> Connection::read_body(uint64_t limit) {
       input_.erase(0, input_.size() - rest.size());
       if (state == ChunkDecoder::State::refused) error = decoder.error();
       complete = state == ChunkDecoder::State::complete;
+      // Doubling would hold the body twice; what is reserved and not written costs address space only.
+      if (body.size() > kFirstReserve && body.capacity() < limit) body.reserve(limit);
     } else {
       const size_t take = std::min<uint64_t>(length_ - body.size(), input_.size());
       if (body.size() + take > kFirstReserve) body.reserve(length_);
