@@ -2,6 +2,7 @@
 // the radius.
 #pragma once
 
+#include <cstddef>
 #include <vector>
 
 namespace inkling {
