@@ -59,7 +59,7 @@ std::string EditHistory::add(const std::string& parent, std::string instruction,
     throw ArgumentError("history: the name of a picture takes {} bytes, at most {}", picture.size(), kMaxPictureBytes);
   require_utf8(instruction);
   if (nodes_.size() >= kMaxNodes) throw ArgumentError("history: the tree is full ({} pictures)", kMaxNodes);
-  EditNode node{"n" + std::to_string(nodes_.size()),
+  EditNode node{fmt::format("n{}", nodes_.size()),
                 parent,
                 rerun ? 1 : above.depth + 1,
                 std::move(instruction),

@@ -91,7 +91,11 @@ void append_u32(std::vector<std::byte>& out, size_t value, int bytes = 4) {
 std::vector<std::byte> with_xmp_webp(const std::vector<std::byte>& webp, const std::string& xmp, const Image& image) {
   constexpr size_t kRiffHeader = 12, kChunkHeader = 8, kExtended = 18;
   constexpr std::byte kHasXmp{0x04}, kHasAlpha{0x10};
-  std::vector<std::byte> result(webp.begin(), webp.begin() + kRiffHeader);
+  std::vector<std::byte> result;
+  result.reserve(webp.size() + xmp.size() + 64);
+  append(result, "RIFF");
+  append_u32(result, 0);  // length, below
+  append(result, "WEBP");
   size_t from = kRiffHeader;
   if (std::memcmp(webp.data() + kRiffHeader, "VP8X", 4) == 0) {
     result.insert(result.end(), webp.begin() + kRiffHeader, webp.begin() + kRiffHeader + kExtended);
