@@ -38,7 +38,7 @@ float coverage(const Glyph& glyph, float x, float y, float soft) {
   const float fx = u - static_cast<float>(column), fy = v - static_cast<float>(row);
   const float value = (at(column, row) * (1 - fx) + at(column + 1, row) * fx) * (1 - fy) +
                       (at(column, row + 1) * (1 - fx) + at(column + 1, row + 1) * fx) * fy;
-  return std::clamp((value - 0.5F) / std::max(soft, 0.05F) + 0.5F, 0.0F, 1.0F);
+  return std::clamp((value - 0.42F) / std::max(0.7F * soft, 0.05F) + 0.5F, 0.0F, 1.0F);
 }
 
 }  // namespace
@@ -46,8 +46,8 @@ float coverage(const Glyph& glyph, float x, float y, float soft) {
 void draw_ai_label(Image& image, bool chinese) {
   constexpr int kSmallest = 32;    // of the short side; below it no letter can be read
   constexpr float kShare = 0.06F;  // of the short side, the letters' height; the standard asks for 0.05
-  constexpr int kLowest = 10;      // pixels
-  constexpr float kPlate = 0.75F;  // darkness of the plate: white letters stand at 9 : 1 or more on it
+  constexpr int kLowest = 12;      // pixels
+  constexpr float kPlate = 0.82F;  // darkness of the plate: white letters stand at 7 : 1 or more on it
   const int side = std::min(image.width, image.height);
   if (side < kSmallest) return;
   static constexpr const Glyph* kChinese[] = {&kA, &kI, &kSheng, &kCheng};

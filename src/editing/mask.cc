@@ -105,8 +105,9 @@ std::vector<uint8_t> flood(const std::vector<Lab>& lab, int w, int h) {
   return inside;
 }
 
-// Areas of `value` under min_area pixels are given to the other side.
-void drop_small(std::vector<uint8_t>& mask, int w, int h, uint8_t value, size_t min_area) {
+// Calls visit with the pixels of each connected area of `value`.
+template <typename Visit>
+void visit_areas(const std::vector<uint8_t>& mask, int w, int h, uint8_t value, Visit visit) {
   std::vector<uint8_t> seen(mask.size(), 0);
   std::vector<int> area;
   for (size_t start = 0; start < mask.size(); ++start) {
@@ -124,9 +125,28 @@ void drop_small(std::vector<uint8_t>& mask, int w, int h, uint8_t value, size_t 
         area.push_back(static_cast<int>(n));
       }
     }
-    if (area.size() < min_area)
-      for (const int i : area) mask[static_cast<size_t>(i)] = static_cast<uint8_t>(1 - value);
+    visit(area);
   }
+}
+
+// Areas of `value` under min_area pixels are given to the other side.
+void drop_small(std::vector<uint8_t>& mask, int w, int h, uint8_t value, size_t min_area) {
+  std::vector<uint8_t> result = mask;
+  visit_areas(mask, w, h, value, [&](const std::vector<int>& area) {
+    if (area.size() < min_area)
+      for (const int i : area) result[static_cast<size_t>(i)] = static_cast<uint8_t>(1 - value);
+  });
+  mask = std::move(result);
+}
+
+template <typename Keep>
+void keep_areas(std::vector<uint8_t>& mask, int w, int h, Keep keep) {
+  std::vector<uint8_t> result = mask;
+  visit_areas(mask, w, h, 1, [&](const std::vector<int>& area) {
+    if (!keep(area))
+      for (const int i : area) result[static_cast<size_t>(i)] = 0;
+  });
+  mask = std::move(result);
 }
 
 // Largest (grow > 0) or smallest value within |grow| pixels, by rows then columns.
@@ -247,7 +267,7 @@ bool add_operation(Image& mask, const Operation& op, const Image& rgb) {
     const Region within = is_rectangle(op) ? *op.region : Region{"whole", 0, 0, 1, 1};
     // A watermark may be too faint to stand out; then the named part, else the whole picture.
     if (const auto found = text_mask(rgb, within)) {
-      add_mask(mask, widened(*found, 2 * reach));
+      add_mask(mask, widened(*found, reach));
       return true;
     }
   }
@@ -299,17 +319,22 @@ std::optional<Image> text_mask(const Image& rgb, const Region& within) {
             y1 = std::min(h, static_cast<int>(within.y1 * static_cast<float>(h)));
   constexpr float kDense = 9;  // mean of edges (CIE 1976 a pixel): lettering has 15 and more, soft drawings 1..6
   std::vector<uint8_t> found(lab.size(), 0);
-  for (int y = y0; y < y1; ++y)
-    for (int x = x0; x < x1; ++x)
-      found[static_cast<size_t>(y * w + x)] = edges.values[static_cast<size_t>(y * w + x)] > kDense;
+  for (size_t i = 0; i < lab.size(); ++i) found[i] = edges.values[i] > kDense;
   // Letters to words to stickers.
-  grow_mask(found, w, h, std::max(1, side / 40));
-  grow_mask(found, w, h, -std::max(1, side / 40));
+  const int join = std::max(1, side / 64);
+  grow_mask(found, w, h, join);
+  grow_mask(found, w, h, -join);
   const auto area = static_cast<size_t>(std::max(1, (x1 - x0) * (y1 - y0)));
   drop_small(found, w, h, 1, area / 150);
-  drop_small(found, w, h, 0, area / 8);
+  drop_small(found, w, h, 0, area / 4);
+  // What stands mostly outside of the rectangle is something else that reaches into it.
+  keep_areas(found, w, h, [&](const std::vector<int>& pixels) {
+    const auto inside =
+        std::ranges::count_if(pixels, [&](int i) { return i % w >= x0 && i % w < x1 && i / w >= y0 && i / w < y1; });
+    return inside * 10 >= static_cast<int64_t>(pixels.size()) * 7;
+  });
   const auto count = static_cast<size_t>(std::ranges::count(found, 1));
-  if (count == 0 || count * 2 > area) return std::nullopt;
+  if (count == 0 || count * 10 > area * (x1 - x0 == w && y1 - y0 == h ? 5 : 9)) return std::nullopt;
   const Image hard = to_image(found, w, h);
   return w == rgb.width && h == rgb.height ? hard : resample(hard, rgb.width, rgb.height, ResampleFilter::bicubic);
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <fstream>
 
 namespace inkling {
 namespace {
@@ -66,6 +67,42 @@ TEST(Mask, BackgroundOfDrawnPictures) {
              products, found, kTiles, plain / std::max(1, found_plain));
   EXPECT_GE(products, 0.85);
   EXPECT_GE(scenes, 0.6);
+}
+
+// A mask that misses a part of the label leaves it in the picture; one that is too wide lets the product change.
+TEST(Mask, LabelsOfDrawnPictures) {
+  const Image sheet = read_image(data("pictures.webp")), truth = read_mask(data("labels.png"));
+  std::ifstream file(data("labels.tsv"));
+  double covered = 0, width = 0, rectangle = 0;
+  int count = 0;
+  Image shown = Image::blank(sheet.width, sheet.height, 3);
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with('#')) continue;
+    const int index = std::stoi(line);
+    const std::string corner = line.substr(line.find('\t') + 1);
+    const Image picture = tile(sheet, index), label = tile(truth, index);
+    const auto mask = make_mask(parse_instruction("remove the label in the " + corner + " corner"), picture);
+    ASSERT_TRUE(mask);
+    int64_t inside = 0, area = 0, marked = 0;
+    for (size_t i = 0; i < mask->pixels.size(); ++i) {
+      area += label.pixels[i] >= 128;
+      marked += mask->pixels[i] >= 128;
+      inside += label.pixels[i] >= 128 && mask->pixels[i] >= 128;
+      for (size_t c = 0; c < 3; ++c)
+        shown.at(index % kColumns * kTile, index / kColumns * kTile + static_cast<int>(i) / kTile)[i % kTile * 3 + c] =
+            static_cast<uint8_t>(picture.pixels[i * 3 + c] * (c == 1 ? 255 - mask->pixels[i] : 255) / 255);
+    }
+    ++count;
+    covered += static_cast<double>(inside) / static_cast<double>(area);
+    width += static_cast<double>(marked) / static_cast<double>(area);
+    rectangle += 0.45 * 0.45 * kTile * kTile / static_cast<double>(area);
+  }
+  show("labels_found.png", shown);
+  fmt::print("labels: {} pictures, {:.3f} of each covered by a mask {:.2f} times its size (the corner: {:.2f} times)\n",
+             count, covered / count, width / count, rectangle / count);
+  EXPECT_GE(count, 12);
+  EXPECT_GE(covered / count, 0.9);
+  EXPECT_LE(width / count, rectangle / count);
 }
 
 TEST(Mask, BackgroundOfAPlainPictureIsExact) {
