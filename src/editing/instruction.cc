@@ -85,7 +85,7 @@ class Clause {
       if (slot.empty()) continue;
       Parsed parsed;
       for (const Phrase& p : rest.phrases(slot)) {
-        parsed.kept.push_back(p.text());
+        parsed.kept.push_back(p.region || !p.owner.empty() ? p.full_key() : p.text());
         parsed.certain = parsed.certain && p.known && match->act == Act::other;
       }
       return parsed;
@@ -137,7 +137,7 @@ class Clause {
               text.find("其他") != std::string_view::npos || text.find("其余") != std::string_view::npos ||
               text.find("其它") != std::string_view::npos || text.find("else") != std::string_view::npos ||
               text.find("rest") != std::string_view::npos || text.find("other") != std::string_view::npos;
-          out.kept.push_back(rest ? "rest" : p.text());
+          out.kept.push_back(rest ? "rest" : p.region || !p.owner.empty() ? p.full_key() : p.text());
           out.certain = out.certain && (rest || p.known);
         }
         return true;
@@ -163,6 +163,7 @@ class Clause {
                      style,
                      whole ? std::optional(whole_region("whole")) : p.region,
                      {}};
+        op.owner = p.owner;
         emit(out, op, whole ? "whole" : p.key(), style, true);
         return true;
       }
@@ -189,6 +190,7 @@ class Clause {
     }
     const Phrase from = r.empty() ? Phrase{} : phrase(r);
     for (Phrase p : phrases(t)) {
+      const bool two_places = p.region && from.region;
       if (!p.region) p.region = from.region;
       if (p.owner.empty() && from.known && from.kind != NounClass::whole && !from.noun.empty()) p.owner = from.noun;
       if (p.kind == NounClass::background && p.known) {
@@ -202,7 +204,7 @@ class Clause {
       }
       if (p.quoted && p.noun.empty()) p.noun = "text";
       const std::string key = p.key();
-      emit(out, operation(EditKind::remove, p, {}), key, "", p.known && (r.empty() || from.known));
+      emit(out, operation(EditKind::remove, p, {}), key, "", p.known && !two_places && (r.empty() || from.known));
     }
     return true;
   }
@@ -222,7 +224,8 @@ class Clause {
       if (who.kind == NounClass::whole && who.known && who.noun.empty()) op.target.clear();
       if (op.target.empty() && !thing.owner.empty()) op.target = thing.owner;
       const std::string target = op.target == who.text() ? who.key() : op.target;
-      emit(out, std::move(op), target, thing.key(), thing.known && (r.empty() || who.known));
+      op.owner = who.owner;
+      emit(out, std::move(op), target, thing.full_key(), thing.known && (r.empty() || who.known));
     }
     return true;
   }
@@ -292,7 +295,7 @@ class Clause {
     if (p.known && p.kind == NounClass::subject && find_place(value) && !q.known) return false;
     Operation op = operation(EditKind::replace, p, q.text());
     if (!op.region) op.region = q.region;
-    emit(out, std::move(op), p.key(), q.key(), p.known && q.known);
+    emit(out, std::move(op), p.key(), q.full_key(), p.known && q.known);
     return true;
   }
 

@@ -15,17 +15,18 @@ struct Tables {
   std::array<float, 256> linear;
   std::vector<float> root;      // the f of Lab over 0..1
   std::vector<uint8_t> srgb;    // over 0..1
-  std::array<float, 255> edge;  // linear values at which the nearest byte changes
+  std::array<float, 256> edge;  // linear values at which the nearest byte changes
   Tables() : root(kRootSteps + 2), srgb(kLinearSteps + 1) {
     const auto to_linear = [](double v) { return v <= 0.04045 ? v / 12.92 : std::pow((v + 0.055) / 1.055, 2.4); };
     for (size_t i = 0; i < 256; ++i) linear[i] = static_cast<float>(to_linear(static_cast<double>(i) / 255));
+    edge[255] = 2;  // never reached
     for (size_t i = 0; i < 255; ++i) edge[i] = static_cast<float>(to_linear((static_cast<double>(i) + 0.5) / 255));
     for (size_t i = 0; i < root.size(); ++i) {
       const double t = static_cast<double>(i) / kRootSteps;
       root[i] = static_cast<float>(t > 216.0 / 24389 ? std::cbrt(t) : (24389.0 / 27 * t + 16) / 116);
     }
     for (size_t i = 0; i < srgb.size(); ++i) {
-      const auto at = std::upper_bound(edge.begin(), edge.end(), static_cast<float>(i) / kLinearSteps);
+      const auto at = std::upper_bound(edge.begin(), edge.end() - 1, static_cast<float>(i) / kLinearSteps);
       srgb[i] = static_cast<uint8_t>(at - edge.begin());
     }
   }
@@ -50,11 +51,9 @@ float linear_of(uint8_t srgb) { return tables().linear[srgb]; }
 uint8_t srgb_of(float linear) {
   const Tables& t = tables();
   const float v = std::clamp(linear, 0.0F, 1.0F);
-  // The table is right up to one; the edges decide.
-  int byte = t.srgb[static_cast<size_t>(v * kLinearSteps)];
-  while (byte < 255 && v >= t.edge[static_cast<size_t>(byte)]) ++byte;
-  while (byte > 0 && v < t.edge[static_cast<size_t>(byte - 1)]) --byte;
-  return static_cast<uint8_t>(byte);
+  // An entry spans at most one edge: 0.2 levels near black, less above.
+  const size_t byte = t.srgb[static_cast<size_t>(v * kLinearSteps)];
+  return static_cast<uint8_t>(byte + (v >= t.edge[byte] ? 1 : 0));
 }
 
 Lab lab_of(const uint8_t* rgb) {

@@ -251,6 +251,13 @@ std::string Phrase::key() const {
   return all ? fmt::format("all {}", result) : result;
 }
 
+std::string Phrase::full_key() const {
+  std::string result = key();
+  if (region) result += fmt::format("@{}", region->name);
+  if (!owner.empty()) result += fmt::format("^{}", owner);
+  return result;
+}
+
 Phrase parse_phrase(std::string_view raw_view, std::string_view lower_view, const std::vector<std::string>& quotes) {
   Phrase phrase;
   std::string raw(raw_view), lower(lower_view);

@@ -26,8 +26,9 @@ struct Phrase {
   bool quoted = false;
 
   bool empty() const { return noun.empty() && !quoted && picture == 0; }
-  std::string text() const;  // picture_2:red hat "NEW"
-  std::string key() const;   // the same with sense, number
+  std::string text() const;      // picture_2:red hat "NEW"
+  std::string key() const;       // the same with sense, number
+  std::string full_key() const;  // with region and owner too
 };
 
 // raw and lower: the same text, as in NormalText.
