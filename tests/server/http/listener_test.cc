@@ -410,6 +410,8 @@ TEST(Listener, EvictsTheOldestHalfOpenConnectionAndCapsAddresses) {
   EXPECT_EQ(fifth.ask(get("/echo")).status, 200);
   EXPECT_TRUE(first.closed_within(1000));
   EXPECT_FALSE(second.closed_within(200));
+  fifth.send(get("/keep"));  // no longer idle
+  ASSERT_TRUE(soon([&] { return service.handled == 3; }));
   RawClient sixth(service.port), seventh(service.port);
   EXPECT_TRUE(second.closed_within(1000));
   EXPECT_TRUE(third.closed_within(1000));
@@ -418,10 +420,23 @@ TEST(Listener, EvictsTheOldestHalfOpenConnectionAndCapsAddresses) {
   EXPECT_EQ(refused.status, 429);
   EXPECT_EQ(refused.headers.at("retry-after"), "1");
   EXPECT_FALSE(busy.closed_within(100));
-  for (RawClient* client : {&fifth, &sixth, &seventh}) client->send(get("/keep"));
+  for (RawClient* client : {&sixth, &seventh}) client->send(get("/keep"));
   ASSERT_TRUE(soon([&] { return service.handled == 5; }));
   RawClient ninth(service.port, "127.0.0.5");
   EXPECT_EQ(ninth.ask(get("/echo")).status, 503);
+}
+
+TEST(Listener, IdleConnectionsMakeRoomForTheSameClientsNextOne) {
+  HttpLimits limits;
+  limits.connections_per_address = 2;
+  Service service(limits);
+  RawClient first(service.port), second(service.port);
+  EXPECT_EQ(first.ask(get("/echo")).status, 200);
+  EXPECT_EQ(second.ask(get("/echo")).status, 200);
+  RawClient third(service.port);
+  EXPECT_EQ(third.ask(get("/echo")).status, 200);
+  EXPECT_TRUE(first.closed_within(1000));
+  EXPECT_EQ(second.ask(get("/echo")).status, 200);
 }
 
 TEST(Listener, DrainsThenCloses) {

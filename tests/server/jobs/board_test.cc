@@ -1,6 +1,7 @@
 // Every accepted job reaches exactly one end, whatever order things happen in.
 #include "server/jobs/board.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <random>
@@ -114,7 +115,7 @@ TEST_F(Fixture, DeadlinesEndWaitingJobsWithoutAWorker) {
 
 TEST_F(Fixture, OldResultsGoByTimeBytesAndNumber) {
   for (int i = 0; i < 3; ++i) {
-    submit("j" + std::to_string(i));
+    submit(fmt::format("j{}", i));
     board().succeed(take(), picture(400), {}, {});
   }
   EXPECT_EQ(board().find("j0", "me"), nullptr) << "three of 400 bytes do not fit into 1,000";
@@ -167,7 +168,7 @@ TEST_F(Fixture, EveryJobEndsExactlyOnceInAnyOrder) {
     const auto pick = [&](auto& list) { return list[random() % list.size()]; };
     switch (random() % 6) {
       case 0:
-      case 1: jobs.push_back(submit("s" + std::to_string(i), random() % 3 == 0 ? "k" + std::to_string(random() % 5) : "", random() % 4 == 0 ? now + 0.05 : 0)); break;
+      case 1: jobs.push_back(submit(fmt::format("s{}", i), random() % 3 == 0 ? fmt::format("k{}", random() % 5) : "", random() % 4 == 0 ? now + 0.05 : 0)); break;
       case 2:
         if (!jobs.empty()) board().cancel(pick(jobs));
         break;

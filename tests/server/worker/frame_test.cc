@@ -45,7 +45,8 @@ TEST(Frame, EveryFlippedByteOfTheHeadIsAnErrorOrWaits) {
       reader.feed(bad.data(), bad.size());
       try {
         // A smaller length may leave a frame whose JSON is cut: an error. A larger one waits for bytes.
-        if (const auto frame = reader.next()) EXPECT_TRUE(frame->message.is_object());
+        const auto frame = reader.next();
+        EXPECT_TRUE(!frame || frame->message.is_object());
       } catch (const RuntimeError&) {
       }
     }
