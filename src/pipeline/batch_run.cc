@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "diffusion/latents.h"
-#include "pipeline/embedding_cache.h"
+#include "pipeline/encode_prompts.h"
 #include "pipeline/picture.h"
 #include "pipeline/preview.h"
 
@@ -21,20 +21,7 @@ constexpr int kStepsOnDevice = 8;
 // No member is left.
 struct Stopped {};
 
-// A job on its way.
-struct Member {
-  const Job& job;
-  const Callbacks& callbacks;
-  JobResult result;
-  std::vector<Tensor> prompts;     // positive, negative: host [L, text_dim]
-  std::vector<Tensor> references;  // host [R_i, 64]
-  int pictures_done = 0;           // denoised to the end
-
-  bool live() const { return result.error == nullptr; }
-  void report(const char* phase, int step, int total) const {
-    if (live() && callbacks.progress) callbacks.progress({phase, step, total});
-  }
-};
+using Member = RunMember;
 
 // A picture of a member.
 struct Unit {
@@ -84,7 +71,8 @@ class Run {
       return decode();
     }
     fit_preview();
-    encode_prompts();
+    encode_prompts(ops_, parts_, services_, members_,
+                   {[this](const char* phase) { begin(phase); }, [this] { leave(); }});
     encode_references();
     make_modulation();
     denoise();
@@ -114,110 +102,6 @@ class Run {
     for (const Part p :
          {Part::text_encoder, Part::vision, Part::modulation, Part::dit, Part::vae_encoder, Part::vae_decoder})
       parts_.done(p);
-  }
-
-  // --- prompts --------------------------------------------------------------------------------------------------
-  // -> hidden states of the prompt itself, host [L, text_dim]
-  Tensor encode_prompt(TextEncoder& encoder, const Job& job, const EncodedPrompt& prompt,
-                       const std::vector<Tensor>& features, const char* trace_name) {
-    const auto tokens = static_cast<int64_t>(prompt.ids.size());
-    TextInputs in;
-    in.ids = host_tensor(Shape{tokens}, std::span<const int32_t>(prompt.ids));
-    in.prompts = Segments::single(tokens);
-    std::vector<PictureInText> pictures;
-    for (size_t i = 0; i < features.size(); ++i) {
-      const VisionInput& v = job.vision[i];
-      pictures.push_back({prompt.image_starts[i], v.height / 2, v.width / 2});
-      in.pictures.push_back({prompt.image_starts[i], features[i]});
-    }
-    in.positions = mrope_positions(tokens, pictures);
-    // The reference's traces hold the positive pass only.
-    const bool traced = &prompt == &job.positive;
-    const auto forward = [&] { return encoder.forward(ops_, in); };
-    const Tensor hidden = (traced ? forward() : untraced(ops_, forward)).slice_rows(prompt.drop, tokens);
-    ops_.trace(trace_name, hidden);
-    return ops_.download(hidden);
-  }
-
-  // One prompt that no cache knows.
-  struct Pending {
-    Member* member;
-    const EncodedPrompt* prompt;
-    std::string key;
-    Tensor* result;
-  };
-
-  std::vector<Pending> look_up_prompts() {
-    std::vector<Pending> pending;
-    // A trace wants to see the encoder at work.
-    EmbeddingCache* cache = ops_.tracing() ? nullptr : services_.embeddings;
-    for (Member& m : members_) {
-      m.prompts.resize(m.job.negative ? 2 : 1);
-      m.result.embedding_cached = cache != nullptr;
-      for (size_t i = 0; i < m.prompts.size(); ++i) {
-        const EncodedPrompt& prompt = i == 0 ? m.job.positive : *m.job.negative;
-        std::string key;
-        if (cache != nullptr) {
-          key = embedding_key(services_.networks, prompt, m.job.vision);
-          if (const auto known = cache->get(key)) {
-            m.prompts[i] = *known;
-            continue;
-          }
-        }
-        m.result.embedding_cached = false;
-        pending.push_back({&m, &prompt, std::move(key), &m.prompts[i]});
-      }
-    }
-    return pending;
-  }
-
-  void encode_prompts() {
-    leave();
-    const std::vector<Pending> pending = look_up_prompts();
-    std::map<Member*, std::vector<Tensor>> features;
-    std::map<Member*, int> done;
-    const auto step = [&](Member& m) {
-      const int total = static_cast<int>(m.job.vision.size() + m.prompts.size());
-      m.report("encode prompt", done[&m], total);
-      ++done[&m];
-    };
-    if (!pending.empty() && !first().vision.empty()) begin("see pictures");
-    for (const Pending& p : pending) {
-      if (!features[p.member].empty() || !p.member->live()) continue;
-      for (const VisionInput& v : p.member->job.vision) {
-        std::vector<Tensor>& f = features[p.member];
-        f.push_back(parts_.vision().forward(ops_, v, std::ssize(f)));
-        step(*p.member);
-        leave();
-      }
-    }
-    if (!first().vision.empty()) parts_.done(Part::vision);
-    begin("encode prompt");
-    std::map<std::string, Tensor> encoded;  // prompts that several members share; none without a key
-    for (const Pending& p : pending) {
-      if (!p.member->live()) continue;
-      step(*p.member);
-      if (const auto same = encoded.find(p.key); same != encoded.end()) {
-        *p.result = same->second;
-        continue;
-      }
-      const bool positive = p.prompt == &p.member->job.positive;
-      *p.result = encode_prompt(parts_.text_encoder(), p.member->job, *p.prompt, features[p.member],
-                                positive ? "prompt_embeds" : "negative_prompt_embeds");
-      if (!p.key.empty()) {
-        encoded[p.key] = *p.result;
-        services_.embeddings->put(p.key, *p.result);
-      }
-      leave();
-    }
-    encoded.clear();
-    features.clear();
-    for (Member& m : members_) {
-      const int total = static_cast<int>(m.job.vision.size() + m.prompts.size());
-      m.report("encode prompt", total, total);
-    }
-    parts_.done(Part::text_encoder);
-    leave();
   }
 
   // --- references and modulation --------------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/threads.h"
 #include "models/registry.h"
 #include "pipeline/conditioning.h"
 #include "pipeline/engine.h"
@@ -29,9 +30,17 @@ EngineOptions team_of(const char* model, const char* devices, DeviceSplit split,
   return o;
 }
 
+// One thread a device: several would wait for each other on the same cores.
+struct OneThread {
+  const int before = thread_count();
+  OneThread() { set_thread_count(1); }
+  ~OneThread() { set_thread_count(before); }
+};
+
 class TeamOf : public ::testing::TestWithParam<std::tuple<const char*, DeviceSplit, bool, PrecisionChoice, float>> {};
 
 TEST_P(TeamOf, DevicesDrawsTheBytesOfOne) {
+  const OneThread one_thread;
   const auto& [devices, split, edit, precision, cfg_scale] = GetParam();
   const char* model = edit ? "small-edit" : "small-t2i";
   Request request = edit ? edit_request("blue", 5, cfg_scale) : generate_request("a cute panda", 5, cfg_scale);
