@@ -133,9 +133,11 @@ class Service {
 };
 
 bool soon(const std::function<bool()>& condition, int milliseconds = 3000) {
-  for (int i = 0; i < milliseconds / 10 && !condition(); ++i)
+  for (int i = 0; i < milliseconds / 10; ++i) {
+    if (condition()) return true;
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  return condition();
+  }
+  return false;
 }
 
 std::string get(const std::string& path, const std::string& headers = "") {
