@@ -60,7 +60,9 @@ int run_pool(const CommandLine& line) {
       entry.fingerprint = engine.fingerprint();
       entry.safety_version = safety.version();
       write_latents(entry.path, result.latents, result.width, result.height,
-                    {{"prompt", entry.prompt}, {"style", entry.style}, {"seed", std::to_string(variant)},
+                    {{"prompt", entry.prompt},
+                     {"style", entry.style},
+                     {"seed", std::to_string(variant)},
                      {"fingerprint", entry.fingerprint}});
       entries.push_back(std::move(entry));
     }

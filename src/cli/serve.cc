@@ -32,7 +32,8 @@ void read_listen(const std::string& text, server::ServeOptions& options) {
     port = text;
   }
   if (!port.empty()) {
-    const long number = port.size() <= 5 && port.find_first_not_of("0123456789") == std::string::npos ? std::stol(port) : -1;
+    const long number =
+        port.size() <= 5 && port.find_first_not_of("0123456789") == std::string::npos ? std::stol(port) : -1;
     if (number < 0 || number > 65535) throw ArgumentError("listen: '{}' is no port, expected 0 to 65535", port);
     options.port = static_cast<uint16_t>(number);
   }

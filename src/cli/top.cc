@@ -23,7 +23,8 @@ Target parse_url(const std::string& url, const std::string& key) {
   if (!url.starts_with("http://")) throw ArgumentError("url: got '{}', expected http://HOST:PORT", url);
   Target t;
   t.host = url.substr(7, url.find('/', 7) - 7);
-  if (const size_t colon = t.host.rfind(':'); colon != std::string::npos && t.host.find(']', colon) == std::string::npos) {
+  if (const size_t colon = t.host.rfind(':');
+      colon != std::string::npos && t.host.find(']', colon) == std::string::npos) {
     t.port = t.host.substr(colon + 1);
     t.host.resize(colon);
   }
@@ -52,13 +53,16 @@ json fetch_stats(const Target& t) {
 }
 
 std::string bar(double value, double most, size_t width) {
-  const auto full = static_cast<size_t>(most <= 0 ? 0 : std::clamp(value / most, 0.0, 1.0) * static_cast<double>(width));
+  const auto full =
+      static_cast<size_t>(most <= 0 ? 0 : std::clamp(value / most, 0.0, 1.0) * static_cast<double>(width));
   return std::string(full, '#') + std::string(width - full, '.');
 }
 
 std::string screen(const json& s) {
   const json &queue = s["queue"], &latency = s["latency"], &totals = s["totals"];
-  const auto number = [](const json& j, const char* key) { return j.contains(key) && j[key].is_number() ? j[key].get<double>() : 0.0; };
+  const auto number = [](const json& j, const char* key) {
+    return j.contains(key) && j[key].is_number() ? j[key].get<double>() : 0.0;
+  };
   std::string out = fmt::format("inkling {}   up {:.0f} s\n\n", s.value("version", ""), number(s, "uptime_s"));
   for (const json& w : s["workers"]) {
     out += fmt::format("  {:<8} {:<9} breaker {:<9} restarts {:<3} {}\n", w.value("device", ""), w.value("state", ""),
@@ -70,11 +74,13 @@ std::string screen(const json& s) {
   out += fmt::format("  latency  p50 {:.2f} s   p95 {:.2f} s   p99 {:.2f} s   in line p95 {:.2f} s   a step {:.3f} s\n",
                      number(latency, "p50_s"), number(latency, "p95_s"), number(latency, "p99_s"),
                      number(latency, "queue_p95_s"), number(s, "step_s"));
-  out += fmt::format("  jobs     {:.0f} accepted  {:.0f} done  {:.0f} failed  {:.0f} cancelled  {:.0f} refused  {:.0f} turned away\n",
-                     number(totals, "accepted"), number(totals, "done"), number(totals, "failed"),
-                     number(totals, "cancelled"), number(totals, "refused"), number(totals, "rejected"));
+  out += fmt::format(
+      "  jobs     {:.0f} accepted  {:.0f} done  {:.0f} failed  {:.0f} cancelled  {:.0f} refused  {:.0f} turned away\n",
+      number(totals, "accepted"), number(totals, "done"), number(totals, "failed"), number(totals, "cancelled"),
+      number(totals, "refused"), number(totals, "rejected"));
   for (const auto& [name, cache] : s["cache"].items())
-    out += fmt::format("  cache    {:<10} {:.0f} hits  {:.0f} misses\n", name, number(cache, "hits"), number(cache, "misses"));
+    out += fmt::format("  cache    {:<10} {:.0f} hits  {:.0f} misses\n", name, number(cache, "hits"),
+                       number(cache, "misses"));
   if (const json& degrade = s["degrade"]; number(degrade, "level") > 0)
     out += fmt::format("  degraded level {:.0f}: {}\n", number(degrade, "level"), degrade.value("reason", ""));
   return out;

@@ -59,8 +59,8 @@ constexpr auto kOptions = std::to_array<Option>({
      "where to compute: auto (a GPU where the run fits, else the CPU), cpu, cuda or cuda:N"},
     {"max-vram", "", Kind::text, kDraw | kPlan | kBench | kServe | kWorker, "", -kNone, kNone, "", false,
      "GPU memory that the program may take in all, e.g. 6GiB; what does not fit is streamed from host memory"},
-    {"precision", "", Kind::choice, kDraw | kPlan | kBench | kServe, "auto", -kNone, kNone, "auto|f32|bf16|fp8|w8a8|w4a8|stored",
-     false,
+    {"precision", "", Kind::choice, kDraw | kPlan | kBench | kServe, "auto", -kNone, kNone,
+     "auto|f32|bf16|fp8|w8a8|w4a8|stored", false,
      "arithmetic of large matrix products: f32 (CPU), bf16, fp8 (Hopper GPUs), w8a8 (int8), w4a8 (4-bit weights), "
      "stored (low-bit weights as in the file); auto: the most exact that fits"},
     {"vae-tiling", "", Kind::flag, kDraw | kPlan | kBench, "", -kNone, kNone, "", false,

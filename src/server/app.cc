@@ -48,8 +48,9 @@ class App {
     router_.add(openapi);
     service_.set_http_counters([this] {
       const HttpCounters c = http_.counters();
-      return nlohmann::json{{"open", c.open},         {"accepted", c.accepted},        {"requests", c.requests},
-                            {"refused", c.refused_heads}, {"timeouts", c.timeouts}, {"protocol_errors", c.protocol_errors}};
+      return nlohmann::json{{"open", c.open},         {"accepted", c.accepted},
+                            {"requests", c.requests}, {"refused", c.refused_heads},
+                            {"timeouts", c.timeouts}, {"protocol_errors", c.protocol_errors}};
     });
   }
 
@@ -57,10 +58,13 @@ class App {
     const uint16_t port = http_.listen(options_.access.address, options_.port);
     if (!options_.port_file.empty()) std::ofstream(options_.port_file) << port << '\n';
     const bool v6 = options_.access.address.find(':') != std::string::npos;
-    const std::string url = fmt::format("http://{}:{}", v6 ? "[" + options_.access.address + "]" : options_.access.address, port);
-    fmt::print("inkling serves at {}\n  pictures for children  {}/\n  photo editor           {}/editor\n  state                  "
-               "{}/status\n  API                    {}/openapi.json\n",
-               url, url, url, url, url);
+    const std::string url =
+        fmt::format("http://{}:{}", v6 ? "[" + options_.access.address + "]" : options_.access.address, port);
+    fmt::print(
+        "inkling serves at {}\n  pictures for children  {}/\n  photo editor           {}/editor\n  state               "
+        "   "
+        "{}/status\n  API                    {}/openapi.json\n",
+        url, url, url, url, url);
     std::fflush(stdout);
     service_.start();
     wait_for_signal();

@@ -1,5 +1,5 @@
-// One wish as the service handles it, whatever API it came through: checked, complete, with uploads still encoded (only a
-// worker decodes pictures). Travels to a worker as JSON and blobs.
+// One wish as the service handles it, whatever API it came through: checked, complete, with uploads still encoded (only
+// a worker decodes pictures). Travels to a worker as JSON and blobs.
 #pragma once
 
 #include <cstdint>
@@ -33,8 +33,8 @@ struct DrawRequest {
   Blob mask;
   MaskPolarity mask_polarity = MaskPolarity::white_edits;
   std::string latent_path;  // of the pool: only decode
-  std::string instruction;     // of a session's edit, as the user gave it; `prompt` may join earlier ones to it
-  bool rerun = false;          // the chain of edits was too long: drawn again from the original
+  std::string instruction;  // of a session's edit, as the user gave it; `prompt` may join earlier ones to it
+  bool rerun = false;       // the chain of edits was too long: drawn again from the original
 
   bool edit() const { return !images.empty(); }
 };
@@ -45,8 +45,8 @@ nlohmann::json to_json(const DrawRequest& request);
 DrawRequest draw_request_from_json(const nlohmann::json& json, const std::vector<Blob>& blobs, size_t& next_blob);
 void append_blobs(const DrawRequest& request, std::vector<Blob>& blobs);
 
-// What makes two wishes the same picture: every field that can change a byte, uploads by their hash. `owner` stands in it
-// when there are uploads, so that one client's pictures never answer another's wish.
+// What makes two wishes the same picture: every field that can change a byte, uploads by their hash. `owner` stands in
+// it when there are uploads, so that one client's pictures never answer another's wish.
 nlohmann::json canonical(const DrawRequest& request, const std::string& owner);
 
 }  // namespace inkling::server

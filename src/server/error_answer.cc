@@ -12,8 +12,7 @@ nlohmann::json ErrorAnswer::json() const {
 }
 
 HttpResponse ErrorAnswer::response() const {
-  HttpResponse r =
-      text_response(status, json().dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  HttpResponse r = text_response(status, json().dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   if (retry_after > 0) r.headers.emplace_back("Retry-After", std::to_string(static_cast<int>(std::ceil(retry_after))));
   r.headers.emplace_back("x-should-retry", worth_a_retry ? "true" : "false");
   return r;

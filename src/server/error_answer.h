@@ -14,11 +14,11 @@ struct ErrorAnswer {
   int status = 500;
   std::string message;
   std::string type = "server_error";
-  std::string param = {};  // empty: null
-  std::string code = {};   // empty: null
-  double retry_after = 0;        // seconds; 0: none
-  bool worth_a_retry = false;    // else x-should-retry: false, as the same request would end the same way
-  nlohmann::json refusal = {};   // of the safety filter: {"category", "suggestions"}; null: none
+  std::string param = {};       // empty: null
+  std::string code = {};        // empty: null
+  double retry_after = 0;       // seconds; 0: none
+  bool worth_a_retry = false;   // else x-should-retry: false, as the same request would end the same way
+  nlohmann::json refusal = {};  // of the safety filter: {"category", "suggestions"}; null: none
 
   nlohmann::json json() const;  // {"error": ...}
   HttpResponse response() const;

@@ -68,9 +68,8 @@ std::vector<std::string> names(const std::vector<DeviceOptions>& devices) {
 template <typename Cache>
 nlohmann::json cache_json(const Cache& cache) {
   const CacheStats s = cache.stats();
-  return {{"hits", s.hits},       {"misses", s.misses},   {"entries", s.entries},
-          {"bytes", s.bytes},     {"evicted", s.evicted}, {"corrupt", s.corrupt},
-          {"in_order", cache.in_order()}};
+  return {{"hits", s.hits},       {"misses", s.misses},   {"entries", s.entries},        {"bytes", s.bytes},
+          {"evicted", s.evicted}, {"corrupt", s.corrupt}, {"in_order", cache.in_order()}};
 }
 
 }  // namespace
@@ -351,7 +350,8 @@ bool Service::Impl::answer_from_cache(const JobPointer& job, Work& work, const s
   }
   const bool usual = wish.width == 0 && wish.steps == 0 && wish.n == 1 && wish.cfg_scale < 0 && !wish.negative_prompt;
   if (!usual || pool.size() == 0) return false;
-  const auto entry = pool.find(canonical_prompt(prompt), known->second, safety_version, static_cast<uint64_t>(wish.seed));
+  const auto entry =
+      pool.find(canonical_prompt(prompt), known->second, safety_version, static_cast<uint64_t>(wish.seed));
   ++(entry ? pool_hits : pool_misses);
   metrics.cache("latent", entry.has_value());
   if (!entry || entry->style != wish.style) return false;
@@ -370,8 +370,7 @@ Service::Answer Service::Impl::submit(Submission s) {
     return Answer{nullptr, true, std::move(error)};
   };
   if (!s.idempotency_key.empty())
-    if (const JobPointer earlier = board.by_idempotency_key(s.owner, s.idempotency_key))
-      return {earlier, false, {}};
+    if (const JobPointer earlier = board.by_idempotency_key(s.owner, s.idempotency_key)) return {earlier, false, {}};
   if (draining) return refuse(too_busy("the server is shutting down", 10, 503));
   if (auto error = check_safety(s)) return {nullptr, true, std::move(*error)};
 
@@ -383,8 +382,7 @@ Service::Answer Service::Impl::submit(Submission s) {
   job->created_unix = unix_seconds();
   job->session = s.session;
   job->node_parent = s.node_parent;
-  if (job->wish.rerun)
-    job->notes.push_back("the chain of edits was long, so it was drawn again from the original");
+  if (job->wish.rerun) job->notes.push_back("the chain of edits was long, so it was drawn again from the original");
   if (job->wish.deadline_s <= 0) job->wish.deadline_s = options.deadline_s;
   if (!job->wish.seed_given) job->wish.seed = random_seed();
   const std::string prompt = job->wish.prompt;
@@ -393,8 +391,13 @@ Service::Answer Service::Impl::submit(Submission s) {
 
   const auto accept = [&] {
     if (!s.idempotency_key.empty()) board.set_idempotency_key(job, s.idempotency_key);
-    log.write(LogLevel::info, "job", {{"request", s.request_id}, {"job", job->id}, {"api", job->api}, {"model", job->model},
-                                      {"cache", or_null(job->cache)}, {"prompt", prompt}});
+    log.write(LogLevel::info, "job",
+              {{"request", s.request_id},
+               {"job", job->id},
+               {"api", job->api},
+               {"model", job->model},
+               {"cache", or_null(job->cache)},
+               {"prompt", prompt}});
     return Answer{job, true, {}};
   };
   Work work;
@@ -413,8 +416,8 @@ Service::Answer Service::Impl::submit(Submission s) {
   if (!job->wish.latent_path.empty()) work.service_s = std::min(work.service_s, times.step_seconds(job->model));
   // A wish that joins a drawing under way costs nothing.
   if (work.key.empty() || !board.has_work(work.key)) {
-    const auto decision = admission.decide(work_ahead(), static_cast<int>(board.waiting() + board.running()), work.service_s,
-                                           job->wish.deadline_s, capacity());
+    const auto decision = admission.decide(work_ahead(), static_cast<int>(board.waiting() + board.running()),
+                                           work.service_s, job->wish.deadline_s, capacity());
     if (!decision.accepted) {
       ++rejected;
       return refuse(too_busy(decision.reason, decision.retry_after_s, decision.status));
@@ -429,7 +432,9 @@ Service::Answer Service::Impl::submit(Submission s) {
 
 void Service::Impl::over(const Job& job) {
   const double now = monotonic();
-  const char* outcome = job.status == JobStatus::succeeded ? "done" : job.status == JobStatus::failed ? "failed" : "cancelled";
+  const char* outcome = job.status == JobStatus::succeeded ? "done"
+                        : job.status == JobStatus::failed  ? "failed"
+                                                           : "cancelled";
   metrics.request(job.api, label_of(job), outcome, now - job.created, now);
   if (job.started > 0) metrics.queue_wait(job.started - job.created, now);
   log.write(job.status == JobStatus::failed ? LogLevel::warning : LogLevel::info, "over",
@@ -453,8 +458,8 @@ void Service::Impl::drawn(const Dispatcher::Drawn& d) {
     const auto session = sessions.find(job->session, job->owner);
     if (session == nullptr) continue;
     try {
-      job->node = sessions.add(*session, job->node_parent, job->wish.instruction, d.pictures.front().bytes, job->wish.rerun,
-                               unix_seconds());
+      job->node = sessions.add(*session, job->node_parent, job->wish.instruction, d.pictures.front().bytes,
+                               job->wish.rerun, unix_seconds());
     } catch (const ArgumentError& e) {
       job->notes.push_back(e.what());
     }
@@ -463,9 +468,10 @@ void Service::Impl::drawn(const Dispatcher::Drawn& d) {
 
 void Service::Impl::keep(const Work& work, const std::vector<Picture>& pictures) {
   const bool exact = results && !work.key.empty();
-  const TemplateKey key = templates && !work.jobs.empty() && !work.wish.seed_given && work.jobs.front()->degradations.empty()
-                              ? template_key(work.wish, work.owner)
-                              : TemplateKey{};
+  const TemplateKey key =
+      templates && !work.jobs.empty() && !work.wish.seed_given && work.jobs.front()->degradations.empty()
+          ? template_key(work.wish, work.owner)
+          : TemplateKey{};
   if (!exact && key.instruction.empty()) return;
   CachedResult result;
   for (const Picture& p : pictures) {
@@ -487,7 +493,8 @@ ErrorAnswer Service::Impl::explain(const Work& work, const nlohmann::json& faile
     metrics.safety_block(category);
     SafetyVerdict verdict{.blocked = true, .layer = SafetyLayer::picture, .category = category, .score = 1};
     const Refusal refusal = make_refusal(verdict, language_of(work.wish.prompt), static_cast<uint64_t>(random_seed()));
-    ErrorAnswer answer = bad_request(refusal.message, message.starts_with("upload") ? "images" : "prompt", "moderation_blocked");
+    ErrorAnswer answer =
+        bad_request(refusal.message, message.starts_with("upload") ? "images" : "prompt", "moderation_blocked");
     answer.refusal = {{"category", category}, {"suggestions", refusal.suggestions}};
     return answer;
   }
@@ -663,7 +670,8 @@ nlohmann::json Service::Impl::stats() const {
   return j;
 }
 
-Service::Service(asio::io_context& io, ServiceOptions options) : impl_(std::make_unique<Impl>(io, std::move(options))) {}
+Service::Service(asio::io_context& io, ServiceOptions options)
+    : impl_(std::make_unique<Impl>(io, std::move(options))) {}
 Service::~Service() = default;
 
 Service::Answer Service::submit(Submission submission) { return impl_->submit(std::move(submission)); }
@@ -710,7 +718,8 @@ nlohmann::json Service::models() const {
 nlohmann::json Service::config() const {
   const WishLimits& l = impl_->limits;
   nlohmann::json presets = nlohmann::json::array();
-  for (const SizePreset& p : size_presets()) presets.push_back({{"id", p.name}, {"width", p.width}, {"height", p.height}});
+  for (const SizePreset& p : size_presets())
+    presets.push_back({{"id", p.name}, {"width", p.width}, {"height", p.height}});
   const int side = impl_->config.models.front().side;
   nlohmann::json sizes = nlohmann::json::array();
   for (const int s : {256, 384, 512, 768, 1024})
@@ -742,6 +751,8 @@ void Service::log(const std::string& event, nlohmann::json fields) {
   impl_->log.write(LogLevel::info, event, std::move(fields));
 }
 
-void Service::set_http_counters(std::function<nlohmann::json()> counters) { impl_->http_counters = std::move(counters); }
+void Service::set_http_counters(std::function<nlohmann::json()> counters) {
+  impl_->http_counters = std::move(counters);
+}
 
 }  // namespace inkling::server

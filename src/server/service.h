@@ -1,6 +1,6 @@
 // The service without HTTP: takes wishes, refuses what is unfit, answers from the caches, chooses the model, degrades
-// under load, hands the rest to the workers. Every API and every test goes through submit(), so that no door has rules of
-// its own. One thread.
+// under load, hands the rest to the workers. Every API and every test goes through submit(), so that no door has rules
+// of its own. One thread.
 #pragma once
 
 #include <functional>
@@ -20,21 +20,21 @@ class io_context;
 namespace inkling::server {
 
 struct ServiceOptions {
-  std::string profile = "open";        // of wishes that name none
-  std::string config_file;             // empty: the one that is built in (data/server/models.json)
-  std::string model;                   // path that replaces the first model's; empty: as configured
-  std::string device = "auto";         // auto: every GPU, and the CPU as a way out; cpu; cuda:N[,M]
+  std::string profile = "open";  // of wishes that name none
+  std::string config_file;       // empty: the one that is built in (data/server/models.json)
+  std::string model;             // path that replaces the first model's; empty: as configured
+  std::string device = "auto";   // auto: every GPU, and the CPU as a way out; cpu; cuda:N[,M]
   std::string max_vram;
-  std::string program;                 // of the workers; empty: this program
-  std::string state_folder;            // caches; empty: nothing is kept on disk
-  std::string pool_folder;             // *.latent; empty: state_folder/pool
+  std::string program;       // of the workers; empty: this program
+  std::string state_folder;  // caches; empty: nothing is kept on disk
+  std::string pool_folder;   // *.latent; empty: state_folder/pool
   std::string precision = "auto";
-  double deadline_s = 120;             // of wishes that name none
-  double synthetic_ms = 0;             // workers draw ramps (load tests)
+  double deadline_s = 120;  // of wishes that name none
+  double synthetic_ms = 0;  // workers draw ramps (load tests)
   size_t batch = 4;
   int threads = 0, rate_per_minute = 30;
   bool safety = true, log_prompts = false;
-  std::string log_file;                // empty: standard error
+  std::string log_file;  // empty: standard error
 };
 
 class Service {

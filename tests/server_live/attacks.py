@@ -14,6 +14,7 @@ with tempfile.TemporaryDirectory() as folder:
     with Server("--web-root", folder, synthetic=5) as s:
         script = Path(__file__).parent / "http_attacks.py"
         result = subprocess.run([sys.executable, script, "--url", s.url, "--pid", str(s.pid), "--large", "/assets/large.bin",
+                                 "--limit", str(32 << 20),  # of /v1/jobs
                                  *sys.argv[1:]])
         assert s.alive() and s.draw({"prompt": "still here", "seed": 1})["status"] == "succeeded"
         sys.exit(result.returncode)

@@ -16,8 +16,10 @@ constexpr size_t kMinKey = 16;  // characters; 128 bits when they are hex digits
 
 // "name:8080" -> "name", "[::1]:80" -> "[::1]"; lower case
 std::string host_name(std::string_view host) {
-  if (!host.starts_with('[')) host = host.substr(0, host.find(':'));
-  else host = host.substr(0, std::min(host.find(']') + 1, host.size()));
+  if (!host.starts_with('['))
+    host = host.substr(0, host.find(':'));
+  else
+    host = host.substr(0, std::min(host.find(']') + 1, host.size()));
   std::string name(host);
   std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return name;

@@ -1,5 +1,6 @@
 // Who may ask: the API key, the names under which the server may be addressed, the pages that may call it.
-// Against DNS rebinding the Host header must be one of ours; against forms of other sites an Origin must match the Host.
+// Against DNS rebinding the Host header must be one of ours; against forms of other sites an Origin must match the
+// Host.
 #pragma once
 
 #include <optional>
@@ -12,8 +13,8 @@
 namespace inkling::server {
 
 struct AccessOptions {
-  std::vector<std::string> keys = {};      // empty: none is asked for
-  std::string address = "127.0.0.1";       // where the server listens
+  std::vector<std::string> keys = {};           // empty: none is asked for
+  std::string address = "127.0.0.1";            // where the server listens
   std::vector<std::string> allowed_hosts = {};  // further names for the Host header, without port
 };
 

@@ -21,7 +21,9 @@ struct Message {
 Message describe(const Service& service, const Job& job, const Job::Event& event) {
   if (event.kind == Job::Event::Kind::preview)
     return {"preview",
-            {{"step", event.step}, {"steps", job.steps}, {"image", "data:image/jpeg;base64," + base64_encode(*event.preview)}},
+            {{"step", event.step},
+             {"steps", job.steps},
+             {"image", "data:image/jpeg;base64," + base64_encode(*event.preview)}},
             true};
   const std::string kind = is_over(job.status)               ? std::string(name(job.status))
                            : job.status == JobStatus::queued ? "queued"
@@ -63,8 +65,7 @@ void stream_job_events(Service& service, const JobPointer& job, const std::share
 void serve_job_websocket(Service& service, const std::string& owner, const std::shared_ptr<HttpStream>& stream) {
   const auto listening = std::make_shared<std::map<std::string, std::pair<std::weak_ptr<Job>, uint64_t>>>();
   const auto send = [weak = std::weak_ptr(stream)](const std::string& id, const Message& m) {
-    if (const auto s = weak.lock())
-      s->write(dump({{"event", m.event}, {"job_id", id}, {"data", m.data}}), m.droppable);
+    if (const auto s = weak.lock()) s->write(dump({{"event", m.event}, {"job_id", id}, {"data", m.data}}), m.droppable);
   };
   stream->on_message([&service, owner, listening, send](const std::string& text) {
     std::string id;
@@ -76,13 +77,15 @@ void serve_job_websocket(Service& service, const std::string& owner, const std::
       const JobPointer job = service.board().find(id, owner);
       if (job == nullptr) return send(id, {"error", not_found("job").json(), false});
       if (listening->contains(id)) return;
-      if (listening->size() >= kSubscriptions) throw ArgumentError("subscribe: at most {} jobs at a time", kSubscriptions);
+      if (listening->size() >= kSubscriptions)
+        throw ArgumentError("subscribe: at most {} jobs at a time", kSubscriptions);
       send(id, present_state(service, *job));
       if (is_over(job->status)) return;
-      const uint64_t number = service.board().listen(job, [&service, id, listening, send](const Job& j, const Job::Event& e) {
-        send(id, describe(service, j, e));
-        if (is_over(j.status)) listening->erase(id);
-      });
+      const uint64_t number =
+          service.board().listen(job, [&service, id, listening, send](const Job& j, const Job::Event& e) {
+            send(id, describe(service, j, e));
+            if (is_over(j.status)) listening->erase(id);
+          });
       (*listening)[id] = {job, number};
     } catch (const ArgumentError& e) {
       send(id, {"error", bad_request(e.what()).json(), false});

@@ -68,8 +68,7 @@ Blob decode_picture_text(const std::string& field, std::string_view text, size_t
       throw ArgumentError("{}: is not a base64 data: URL", field);
     text.remove_prefix(comma + 1);
   }
-  if (text.size() / 4 * 3 > max_bytes + 3)
-    throw ArgumentError("{}: is larger than {} MiB", field, max_bytes >> 20);
+  if (text.size() / 4 * 3 > max_bytes + 3) throw ArgumentError("{}: is larger than {} MiB", field, max_bytes >> 20);
   // Some clients leave out the padding, some break lines.
   std::string clean;
   clean.reserve(text.size() + 4);

@@ -16,7 +16,8 @@ ErrorAnswer explain(const ArgumentError& error) {
   const std::string text = error.what();
   const size_t colon = text.find(':');
   const bool field = colon != std::string::npos && text.find(' ') > colon;
-  const bool too_large = text.find("larger than") != std::string::npos || text.find("too many pixels") != std::string::npos;
+  const bool too_large =
+      text.find("larger than") != std::string::npos || text.find("too many pixels") != std::string::npos;
   ErrorAnswer answer = bad_request(text, field ? text.substr(0, colon) : "");
   if (too_large) answer.status = 413, answer.code = "too_large";
   return answer;
@@ -82,8 +83,10 @@ class NativeApi {
     size_t count = 20;
     if (const std::string_view text = call.request.parameter("limit"); !text.empty()) {
       count = 0;
-      for (const char c : text) count = c < '0' || c > '9' || count > kJobsListed ? kJobsListed + 1 : count * 10 + static_cast<size_t>(c - '0');
-      if (count < 1 || count > kJobsListed) throw ArgumentError("limit: expected a number between 1 and {}", kJobsListed);
+      for (const char c : text)
+        count = c < '0' || c > '9' || count > kJobsListed ? kJobsListed + 1 : count * 10 + static_cast<size_t>(c - '0');
+      if (count < 1 || count > kJobsListed)
+        throw ArgumentError("limit: expected a number between 1 and {}", kJobsListed);
     }
     nlohmann::json jobs = nlohmann::json::array();
     for (const JobPointer& job : service_.board().newest(call.owner, count)) jobs.push_back(service_.job_json(*job));
@@ -101,7 +104,8 @@ class NativeApi {
     const JobPointer job = job_of(call);
     if (job == nullptr) return;
     const std::string& number = call.path.at("n");
-    const size_t n = number.size() == 1 && number[0] >= '0' && number[0] <= '9' ? static_cast<size_t>(number[0] - '0') : 99;
+    const size_t n =
+        number.size() == 1 && number[0] >= '0' && number[0] <= '9' ? static_cast<size_t>(number[0] - '0') : 99;
     if (n >= job->pictures.size()) return call.answer(not_found("picture of this job"));
     call.responder->send(picture_response(job->pictures[n].bytes, job->wish.output_format, "inkling-" + number));
   }
@@ -125,9 +129,7 @@ class NativeApi {
     return session;
   }
 
-  nlohmann::json session_json(const Session& session) const {
-    return session.json(service_.sessions().limits().chain);
-  }
+  nlohmann::json session_json(const Session& session) const { return session.json(service_.sessions().limits().chain); }
 
   void create_session(const Call& call) const {
     const nlohmann::json body = parse_json(call.request.body);
@@ -223,8 +225,9 @@ void add_native_routes(Router& router, Service& service) {
     route.limited = limited;
     router.add(std::move(route));
   };
-  add("POST", "/v1/jobs", "Ask for pictures; the answer comes at once, the pictures later", [](auto& a, auto& c) { a.submit(c); },
-      kBodyWithPictures, true);
+  add(
+      "POST", "/v1/jobs", "Ask for pictures; the answer comes at once, the pictures later",
+      [](auto& a, auto& c) { a.submit(c); }, kBodyWithPictures, true);
   add("GET", "/v1/jobs", "Own jobs, newest first", [](auto& a, auto& c) { a.list(c); });
   add("GET", "/v1/jobs/{id}", "State and result of a job", [](auto& a, auto& c) { a.show(c); });
   add("POST", "/v1/jobs/{id}/cancel", "Stop a job within one step", [](auto& a, auto& c) { a.cancel(c); });
@@ -233,17 +236,21 @@ void add_native_routes(Router& router, Service& service) {
   add("GET", "/v1/jobs/{id}/events", "Server-sent events: queued, progress, preview, and the end",
       [](auto& a, auto& c) { a.events(c); });
   add("GET", "/v1/ws", "The same events of any own job over one WebSocket", [](auto& a, auto& c) { a.websocket(c); });
-  add("POST", "/v1/sessions", "Begin to edit a picture", [](auto& a, auto& c) { a.create_session(c); }, kBodyWithPictures,
-      true);
+  add(
+      "POST", "/v1/sessions", "Begin to edit a picture", [](auto& a, auto& c) { a.create_session(c); },
+      kBodyWithPictures, true);
   add("GET", "/v1/sessions/{id}", "The tree of edits", [](auto& a, auto& c) { a.show_session(c); });
   add("DELETE", "/v1/sessions/{id}", "Forget a session", [](auto& a, auto& c) { a.remove_session(c); });
-  add("GET", "/v1/sessions/{id}/images/{node}", "The picture of a node", [](auto& a, auto& c) { a.session_picture(c); });
-  add("POST", "/v1/sessions/{id}/edits", "Edit a node; the result becomes its child", [](auto& a, auto& c) { a.edit(c); },
-      kBodyWithPictures, true);
+  add("GET", "/v1/sessions/{id}/images/{node}", "The picture of a node",
+      [](auto& a, auto& c) { a.session_picture(c); });
+  add(
+      "POST", "/v1/sessions/{id}/edits", "Edit a node; the result becomes its child",
+      [](auto& a, auto& c) { a.edit(c); }, kBodyWithPictures, true);
   add("POST", "/v1/sessions/{id}/undo", "Back to the parent of the present node",
       [](auto& a, auto& c) { a.move_head(c, true); });
   add("POST", "/v1/sessions/{id}/head", "Go to a node", [](auto& a, auto& c) { a.move_head(c, false); });
-  add("GET", "/v1/config", "What the pages need to know", [&service](auto&, auto& c) { c.answer(200, service.config()); });
+  add("GET", "/v1/config", "What the pages need to know",
+      [&service](auto&, auto& c) { c.answer(200, service.config()); });
   add("GET", "/v1/stats", "State of the service", [&service](auto&, auto& c) { c.answer(200, service.stats()); });
 }
 

@@ -113,7 +113,8 @@ Wanted read_fields(const Fields& f, bool edit) {
 // {"image_url": data URL or {"url": ...}} or the string itself
 std::string picture_text(const std::string& field, const nlohmann::json& item) {
   if (item.is_string()) return item;
-  if (item.is_object() && item.contains("file_id")) throw ArgumentError("{}: this server has no files; send image_url", field);
+  if (item.is_object() && item.contains("file_id"))
+    throw ArgumentError("{}: this server has no files; send image_url", field);
   if (item.is_object() && item.contains("image_url")) {
     const nlohmann::json& url = item["image_url"];
     if (url.is_string()) return url;
@@ -148,8 +149,10 @@ Wanted read_edit(const HttpRequest& request) {
     if (part.name == "image" || part.name == "image[]" || part.name == "mask") {
       check_picture_bytes(part.name, part.data, kOpenAiImageBytes);
       const auto bytes = std::make_shared<const std::string>(part.data);
-      if (part.name == "mask") mask = bytes;
-      else images.push_back(bytes);
+      if (part.name == "mask")
+        mask = bytes;
+      else
+        images.push_back(bytes);
     } else {
       body[part.name] = std::string(part.data);
     }
@@ -197,9 +200,10 @@ class OpenAiApi : public std::enable_shared_from_this<OpenAiApi> {
     wanted.wish.images.clear();
     if (wanted.stream) return stream(call, answer.job, wanted);
     if (is_over(answer.job->status)) return finish(call, *answer.job, wanted);
-    service_.board().listen(answer.job, [self = shared_from_this(), call, wanted](const Job& job, const Job::Event& event) {
-      if (event.kind == Job::Event::Kind::over) self->finish(call, job, wanted);
-    });
+    service_.board().listen(answer.job,
+                            [self = shared_from_this(), call, wanted](const Job& job, const Job::Event& event) {
+                              if (event.kind == Job::Event::Kind::over) self->finish(call, job, wanted);
+                            });
     // A client that hung up waits for nothing.
     call.responder->on_disconnect([self = shared_from_this(), weak = std::weak_ptr(answer.job)] {
       if (const JobPointer job = weak.lock()) self->service_.board().cancel(job);
@@ -220,7 +224,10 @@ class OpenAiApi : public std::enable_shared_from_this<OpenAiApi> {
   void finish(const Call& call, const Job& job, const Wanted& wanted) {
     if (job.status != JobStatus::succeeded) {
       if (job.error) return call.answer(*job.error);
-      return call.answer({.status = 409, .message = "the request was cancelled", .type = "invalid_request_error", .code = "cancelled"});
+      return call.answer({.status = 409,
+                          .message = "the request was cancelled",
+                          .type = "invalid_request_error",
+                          .code = "cancelled"});
     }
     std::string body = fmt::format("{{\"created\":{},\"data\":[", static_cast<int64_t>(job.created_unix));
     for (size_t i = 0; i < job.pictures.size(); ++i) body += (i > 0 ? "," : "") + picture_json(job, wanted, i).dump();
@@ -250,16 +257,14 @@ class OpenAiApi : public std::enable_shared_from_this<OpenAiApi> {
     const std::string kind = wanted.edit ? "image_edit" : "image_generation";
     const auto event = [out](const std::string& type, nlohmann::json data, bool droppable) {
       data["type"] = type;
-      out->write("event: " + type + "\ndata: " + data.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n\n",
-                 droppable);
+      out->write(
+          "event: " + type + "\ndata: " + data.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n\n",
+          droppable);
     };
     const auto common = [wanted](const Job& j, const std::string& base64) {
-      return nlohmann::json{{"b64_json", base64},
-                            {"created_at", static_cast<int64_t>(j.created_unix)},
-                            {"size", wanted.size},
-                            {"quality", wanted.quality},
-                            {"background", "opaque"},
-                            {"output_format", j.wish.output_format}};
+      return nlohmann::json{{"b64_json", base64},     {"created_at", static_cast<int64_t>(j.created_unix)},
+                            {"size", wanted.size},    {"quality", wanted.quality},
+                            {"background", "opaque"}, {"output_format", j.wish.output_format}};
     };
     const auto over = [this, event, common, kind, out](const Job& j) {
       if (j.status == JobStatus::succeeded) {
@@ -270,7 +275,8 @@ class OpenAiApi : public std::enable_shared_from_this<OpenAiApi> {
           event(kind + ".completed", std::move(data), false);
         }
       } else {
-        event("error", j.error ? j.error->json() : bad_request("the request was cancelled", "", "cancelled").json(), false);
+        event("error", j.error ? j.error->json() : bad_request("the request was cancelled", "", "cancelled").json(),
+              false);
       }
       out->close();
     };

@@ -40,20 +40,21 @@ json job_schema() {
 }
 
 json error_schema() {
-  return {{"type", "object"},
-          {"required", {"error"}},
+  return {
+      {"type", "object"},
+      {"required", {"error"}},
+      {"properties",
+       {{"error",
+         {{"type", "object"},
+          {"required", {"message", "type", "param", "code"}},
           {"properties",
-           {{"error",
+           {{"message", text()},
+            {"type", text()},
+            {"param", {{"type", {"string", "null"}}}},
+            {"code", {{"type", {"string", "null"}}}},
+            {"refusal",
              {{"type", "object"},
-              {"required", {"message", "type", "param", "code"}},
-              {"properties",
-               {{"message", text()},
-                {"type", text()},
-                {"param", {{"type", {"string", "null"}}}},
-                {"code", {{"type", {"string", "null"}}}},
-                {"refusal",
-                 {{"type", "object"},
-                  {"properties", {{"category", text()}, {"suggestions", {{"type", "array"}, {"items", text()}}}}}}}}}}}}}};
+              {"properties", {{"category", text()}, {"suggestions", {{"type", "array"}, {"items", text()}}}}}}}}}}}}}};
 }
 
 json session_schema() {
@@ -74,13 +75,17 @@ json images_schema() {
           {"properties",
            {{"created", {{"type", "integer"}}},
             {"data",
-             {{"type", "array"}, {"items", {{"type", "object"}, {"properties", {{"b64_json", text()}, {"url", text()}}}}}}}}}};
+             {{"type", "array"},
+              {"items", {{"type", "object"}, {"properties", {{"b64_json", text()}, {"url", text()}}}}}}}}}};
 }
 
 json body_of(const std::string& pattern, const json& wish) {
   if (pattern == "/v1/jobs") return wish;
   if (pattern == "/v1/sessions")
-    return {{"type", "object"}, {"required", {"image"}}, {"properties", {{"image", text()}}}, {"additionalProperties", false}};
+    return {{"type", "object"},
+            {"required", {"image"}},
+            {"properties", {{"image", text()}}},
+            {"additionalProperties", false}};
   if (pattern == "/v1/sessions/{id}/edits") {
     json edit = wish;
     edit["properties"].erase("images");
@@ -100,8 +105,7 @@ json success_of(const std::string& method, const std::string& pattern) {
     if (!content_.is_null()) a["content"] = content_;
     return json{{status, a}};
   };
-  if (pattern == "/v1/jobs" && method == "POST")
-  {
+  if (pattern == "/v1/jobs" && method == "POST") {
     json both = answer("200", content(reference("Job")));
     both.update(answer("202", content(reference("Job"))));
     return both;
@@ -152,7 +156,10 @@ json openapi_document(const Router& router, const WishLimits& limits) {
           {"components",
            {{"securitySchemes", {{"bearer", {{"type", "http"}, {"scheme", "bearer"}}}}},
             {"schemas",
-             {{"Job", job_schema()}, {"Error", error_schema()}, {"Session", session_schema()}, {"Images", images_schema()}}}}}};
+             {{"Job", job_schema()},
+              {"Error", error_schema()},
+              {"Session", session_schema()},
+              {"Images", images_schema()}}}}}};
 }
 
 }  // namespace inkling::server

@@ -16,11 +16,14 @@ namespace {
 namespace fs = std::filesystem;
 
 std::string_view type_of(std::string_view path) {
-  constexpr std::pair<std::string_view, std::string_view> kTypes[] = {
-      {".html", "text/html; charset=utf-8"}, {".js", "text/javascript; charset=utf-8"},
-      {".css", "text/css; charset=utf-8"},   {".svg", "image/svg+xml"},
-      {".png", "image/png"},                 {".webp", "image/webp"},
-      {".json", "application/json"},         {".webmanifest", "application/manifest+json"}};
+  constexpr std::pair<std::string_view, std::string_view> kTypes[] = {{".html", "text/html; charset=utf-8"},
+                                                                      {".js", "text/javascript; charset=utf-8"},
+                                                                      {".css", "text/css; charset=utf-8"},
+                                                                      {".svg", "image/svg+xml"},
+                                                                      {".png", "image/png"},
+                                                                      {".webp", "image/webp"},
+                                                                      {".json", "application/json"},
+                                                                      {".webmanifest", "application/manifest+json"}};
   for (const auto& [ending, type] : kTypes)
     if (path.ends_with(ending)) return type;
   return "application/octet-stream";
@@ -94,7 +97,12 @@ void add_page_routes(Router& router, Service& service, const std::string& web_ro
   page("/favicon.ico", "favicon.svg");
   page("/favicon.svg", "favicon.svg");
   add("/assets/{*file}", "", [pages](const Call& call) { pages->send(call, "assets/" + call.path.at("file")); });
-  add("/healthz", "200 while the server lives", [](const Call& call) { call.answer(200, {{"status", "ok"}}); }, true);
+  add(
+      "/healthz", "200 while the server lives",
+      [](const Call& call) {
+        call.answer(200, {{"status", "ok"}});
+      },
+      true);
   add("/readyz", "200 when a worker has drawn its warm-up picture", [&service](const Call& call) {
     if (service.ready()) return call.answer(200, {{"status", "ready"}});
     call.answer(too_busy("no worker is ready", 5, 503));

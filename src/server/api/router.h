@@ -29,9 +29,9 @@ struct Route {
   std::string summary;          // for the OpenAPI document; empty: not in it
   std::function<void(Call)> call;
   uint64_t body_limit = 64 << 10;
-  bool open = false;       // answered without a key
-  bool any_type = false;   // takes bodies that are not application/json
-  bool limited = false;    // counts against the rate limit
+  bool open = false;      // answered without a key
+  bool any_type = false;  // takes bodies that are not application/json
+  bool limited = false;   // counts against the rate limit
 };
 
 class Router {

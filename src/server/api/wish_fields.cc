@@ -146,7 +146,8 @@ void check_wish(const DrawRequest& w, const WishLimits& limits) {
   check_prompt("prompt", w.prompt, limits.prompt_characters);
   if (w.negative_prompt && !w.negative_prompt->empty())
     check_prompt("negative_prompt", *w.negative_prompt, limits.prompt_characters);
-  if ((w.width == 0) != (w.height == 0)) throw ArgumentError("{}: give width and height or neither", w.width == 0 ? "width" : "height");
+  if ((w.width == 0) != (w.height == 0))
+    throw ArgumentError("{}: give width and height or neither", w.width == 0 ? "width" : "height");
   const auto check_side = [&](const char* name, int side) {
     if (side != 0 && (side < limits.min_side || side > limits.max_side || side % 16 != 0))
       throw ArgumentError("{}: got {}, expected a multiple of 16 between {} and {}", name, side, limits.min_side,
@@ -155,8 +156,8 @@ void check_wish(const DrawRequest& w, const WishLimits& limits) {
   check_side("width", w.width);
   check_side("height", w.height);
   if (int64_t{w.width} * w.height > limits.max_pixels)
-    throw ArgumentError("width: {}x{} is {} pixels, at most {} are drawn", w.width, w.height, int64_t{w.width} * w.height,
-                        limits.max_pixels);
+    throw ArgumentError("width: {}x{} is {} pixels, at most {} are drawn", w.width, w.height,
+                        int64_t{w.width} * w.height, limits.max_pixels);
   if (w.n > limits.max_n) throw ArgumentError("n: got {}, at most {} pictures are drawn", w.n, limits.max_n);
   if (w.images.size() > static_cast<size_t>(limits.max_images))
     throw ArgumentError("images: got {} pictures, at most {} are taken", w.images.size(), limits.max_images);
@@ -183,7 +184,8 @@ nlohmann::json wish_schema(const WishLimits& limits) {
       case Kind::flag: p.update(nlohmann::json{{"type", "boolean"}}); break;
       case Kind::picture: p.update(nlohmann::json{{"type", "string"}}); break;
       case Kind::pictures:
-        p.update(nlohmann::json{{"type", "array"}, {"items", {{"type", "string"}}}, {"minItems", 1}, {"maxItems", limits.max_images}});
+        p.update(nlohmann::json{
+            {"type", "array"}, {"items", {{"type", "string"}}}, {"minItems", 1}, {"maxItems", limits.max_images}});
         break;
       case Kind::object: p.update(nlohmann::json{{"type", "object"}}); break;
       case Kind::choice: {

@@ -1,4 +1,5 @@
-// Every field of a wish as clients send it, declared once: the parser, the OpenAPI document and the tests read this table.
+// Every field of a wish as clients send it, declared once: the parser, the OpenAPI document and the tests read this
+// table.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -29,8 +30,8 @@ struct WishField {
 
 std::span<const WishField> wish_fields();
 
-// Closed schema: an unknown field, a wrong type or a value out of range is an ArgumentError that begins with the field's
-// name. `in_session`: the pictures come from the session.
+// Closed schema: an unknown field, a wrong type or a value out of range is an ArgumentError that begins with the
+// field's name. `in_session`: the pictures come from the session.
 DrawRequest parse_wish(const nlohmann::json& body, const WishLimits& limits, bool in_session = false);
 // What does not depend on the API: sizes, prompt, mask. Throws ArgumentError.
 void check_wish(const DrawRequest& wish, const WishLimits& limits);

@@ -1,5 +1,5 @@
-// All jobs of the service: who waits, who is drawn, what became of whom. Every accepted job reaches exactly one end, and
-// a worker that dies costs a job at most one more try. One thread; time is handed in.
+// All jobs of the service: who waits, who is drawn, what became of whom. Every accepted job reaches exactly one end,
+// and a worker that dies costs a job at most one more try. One thread; time is handed in.
 #pragma once
 
 #include <deque>
@@ -15,10 +15,10 @@
 namespace inkling::server {
 
 struct BoardLimits {
-  double keep_seconds = 600;        // a finished job and its pictures
-  size_t keep_bytes = 512 << 20;    // of finished pictures; the oldest go first
+  double keep_seconds = 600;      // a finished job and its pictures
+  size_t keep_bytes = 512 << 20;  // of finished pictures; the oldest go first
   size_t keep_jobs = 10'000;
-  int attempts = 2;                 // of one work: a worker that dies under it costs one
+  int attempts = 2;  // of one work: a worker that dies under it costs one
 };
 
 struct BoardTotals {
@@ -28,7 +28,7 @@ struct BoardTotals {
 class JobBoard {
  public:
   struct Hooks {
-    std::function<void(const Job&)> over;             // once per job, whatever its end
+    std::function<void(const Job&)> over;                  // once per job, whatever its end
     std::function<void(const std::string& work)> abandon;  // nobody waits for this running work any more
   };
   JobBoard(BoardLimits limits, std::function<double()> now, Hooks hooks);

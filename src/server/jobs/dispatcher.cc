@@ -115,8 +115,8 @@ void Dispatcher::dispatch() {
     };
     const auto batch = board_.take([](const Work&) { return true; }, together, options_.batch);
     if (batch.empty()) return;
-    Frame frame{{{"type", "run"}, {"model", hooks_.model(batch.front()->wish.model)}, {"jobs", nlohmann::json::array()}},
-                {}};
+    Frame frame{
+        {{"type", "run"}, {"model", hooks_.model(batch.front()->wish.model)}, {"jobs", nlohmann::json::array()}}, {}};
     for (const auto& work : batch) {
       frame.message["jobs"].push_back({{"id", work->id}, {"request", to_json(work->wish)}});
       append_blobs(work->wish, frame.blobs);
@@ -152,9 +152,11 @@ void Dispatcher::on_message(Device& device, const Frame& frame) {
     device.in_flight.erase(id);
     std::vector<Picture> pictures;
     const nlohmann::json& described = frame.message.at("pictures");
-    if (described.size() != frame.blobs.size()) throw RuntimeError("worker link: pictures and their description differ");
+    if (described.size() != frame.blobs.size())
+      throw RuntimeError("worker link: pictures and their description differ");
     for (size_t i = 0; i < frame.blobs.size(); ++i)
-      pictures.push_back({frame.blobs[i], described[i].at("width"), described[i].at("height"), described[i].at("seed")});
+      pictures.push_back(
+          {frame.blobs[i], described[i].at("width"), described[i].at("height"), described[i].at("seed")});
     device.supervisor->succeeded();
     hooks_.drawn({*work, pictures, (now_() - device.batch_started) / static_cast<double>(device.batch_size),
                   frame.message, *device.supervisor});
@@ -177,7 +179,8 @@ void Dispatcher::on_died(Device& device, const std::string& reason) {
   auto lost = std::exchange(device.in_flight, {});
   std::vector<std::shared_ptr<Work>> works;
   for (const auto& [id, work] : lost) works.push_back(work);
-  std::ranges::sort(works, std::greater(), [](const auto& w) { return w->jobs.empty() ? 0.0 : w->jobs.front()->created; });
+  std::ranges::sort(works, std::greater(),
+                    [](const auto& w) { return w->jobs.empty() ? 0.0 : w->jobs.front()->created; });
   for (const auto& work : works) board_.lost(work, reason);
   dispatch();
 }

@@ -14,7 +14,7 @@
 namespace inkling::server {
 
 struct DeviceOptions {
-  std::string name;      // "cpu", "cuda:0"
+  std::string name;       // "cpu", "cuda:0"
   bool fallback = false;  // works only while no other device can
   std::vector<std::string> command;
 };
@@ -24,8 +24,8 @@ struct DispatcherOptions {
   SupervisorOptions supervisor;  // the command is the device's
   BreakerOptions breaker;
   size_t batch = 4;
-  double load_seconds = 600;   // without progress before the first step: models of 40 GB are read
-  double step_seconds = 30;    // without progress while drawing; or ten times the usual step, if that is more
+  double load_seconds = 600;  // without progress before the first step: models of 40 GB are read
+  double step_seconds = 30;   // without progress while drawing; or ten times the usual step, if that is more
   std::string warm_up_prompt = "a yellow duck";  // drawn by each new worker before it counts as ready; empty: none
   std::string warm_up_model;
 };
@@ -35,7 +35,7 @@ class Dispatcher {
   struct Drawn {
     const Work& work;
     const std::vector<Picture>& pictures;
-    double seconds;  // of the work, its share of a batch
+    double seconds;                 // of the work, its share of a batch
     const nlohmann::json& message;  // "done" of the worker
     const Supervisor& worker;
   };
@@ -56,8 +56,8 @@ class Dispatcher {
   void dispatch();
   void abandon(const std::string& work);
   void tick();
-  void finish();     // workers end after their present batch
-  void stop();       // now
+  void finish();       // workers end after their present batch
+  void stop();         // now
   bool ready() const;  // at least one device has drawn its warm-up picture and may work
   std::vector<const Supervisor*> workers() const;
   const Supervisor* fallback_in_use() const;

@@ -42,7 +42,7 @@ struct Job {
   std::vector<Picture> pictures;
   std::optional<ErrorAnswer> error;
   std::vector<std::string> notes;
-  nlohmann::json seconds;  // by phase
+  nlohmann::json seconds;                  // by phase
   std::string session, node_parent, node;  // of an edit in a session
   std::string idempotency_key;
 
@@ -63,7 +63,7 @@ struct Work {
   std::string id;
   std::string key;  // cache key; empty: neither shared nor kept
   std::string owner;
-  DrawRequest wish;  // as drawn: after the router and the brown-out
+  DrawRequest wish;      // as drawn: after the router and the brown-out
   double service_s = 0;  // expected
   std::vector<JobPointer> jobs;
   int attempts = 0;

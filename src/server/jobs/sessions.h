@@ -1,4 +1,5 @@
-// Editing sessions: a picture and the tree of its edits. In memory, bounded; a session that nobody touches is forgotten.
+// Editing sessions: a picture and the tree of its edits. In memory, bounded; a session that nobody touches is
+// forgotten.
 #pragma once
 
 #include <functional>
@@ -14,9 +15,9 @@ namespace inkling::server {
 
 struct SessionLimits {
   size_t sessions = 500;
-  size_t bytes = 512 << 20;   // of all pictures; the session that was not used for longest goes first
+  size_t bytes = 512 << 20;  // of all pictures; the session that was not used for longest goes first
   double idle_seconds = 24 * 3600;
-  int chain = 4;              // edits of edits; a longer chain is drawn again from the original
+  int chain = 4;  // edits of edits; a longer chain is drawn again from the original
 };
 
 struct Session {

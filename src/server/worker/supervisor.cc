@@ -132,19 +132,19 @@ struct Supervisor::Impl : std::enable_shared_from_this<Impl> {
 
   void read() {
     link.async_read_some(asio::buffer(chunk), of_this_process([this](error_code error, size_t bytes) {
-      if (error) return ended("the worker process ended");
-      last_word = now();
-      try {
-        reader.feed(chunk.data(), bytes);
-        while (auto frame = reader.next()) {
-          take(*frame);
-          if (pid == 0) return;  // killed by what it caused
-        }
-      } catch (const std::exception& e) {
-        return ended(e.what());
-      }
-      read();
-    }));
+                           if (error) return ended("the worker process ended");
+                           last_word = now();
+                           try {
+                             reader.feed(chunk.data(), bytes);
+                             while (auto frame = reader.next()) {
+                               take(*frame);
+                               if (pid == 0) return;  // killed by what it caused
+                             }
+                           } catch (const std::exception& e) {
+                             return ended(e.what());
+                           }
+                           read();
+                         }));
   }
 
   void take(const Frame& frame) {
@@ -179,10 +179,10 @@ struct Supervisor::Impl : std::enable_shared_from_this<Impl> {
 
   void write() {
     asio::async_write(link, asio::buffer(waiting.front()), of_this_process([this](error_code error, size_t) {
-      if (error) return;  // reading notices too
-      waiting.pop_front();
-      if (!waiting.empty()) write();
-    }));
+                        if (error) return;  // reading notices too
+                        waiting.pop_front();
+                        if (!waiting.empty()) write();
+                      }));
   }
 
   // Whatever the cause: the process goes, is waited for (only then is its GPU memory free), and is replaced.

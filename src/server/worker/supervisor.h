@@ -19,10 +19,10 @@ class io_context;
 namespace inkling::server {
 
 struct SupervisorOptions {
-  std::vector<std::string> command;   // program and arguments; the link is descriptor 3
-  double silent_seconds = 15;         // without any word (it is asked every 2 s): killed
-  double start_seconds = 30;          // until it says "ready"
-  double restart_seconds = 0.2;       // pause after a crash, doubled while it goes on, up to 10 s
+  std::vector<std::string> command;  // program and arguments; the link is descriptor 3
+  double silent_seconds = 15;        // without any word (it is asked every 2 s): killed
+  double start_seconds = 30;         // until it says "ready"
+  double restart_seconds = 0.2;      // pause after a crash, doubled while it goes on, up to 10 s
 };
 
 class Supervisor {

@@ -9,8 +9,8 @@ namespace inkling::server {
 
 namespace {
 
-constexpr int kShown = 64;   // pixels of the ramp, where no size was asked for
-constexpr int kSide = 256;   // the size whose steps take the time that was asked for; others in proportion
+constexpr int kShown = 64;  // pixels of the ramp, where no size was asked for
+constexpr int kSide = 256;  // the size whose steps take the time that was asked for; others in proportion
 constexpr int kSteps = 4;
 
 Image ramp(const std::string& prompt, int64_t seed, int width, int height) {

@@ -25,8 +25,8 @@ namespace inkling::server {
 
 namespace {
 
-constexpr int kUntrusted = 70;      // exit code: what this device computes can no longer be believed
-constexpr int kPreviewSide = 256;   // pixels
+constexpr int kUntrusted = 70;     // exit code: what this device computes can no longer be believed
+constexpr int kPreviewSide = 256;  // pixels
 constexpr ImageLimits kUploads{.max_bytes = 16 << 20, .max_pixels = 24'000'000, .max_side = 16384};
 
 std::span<const std::byte> bytes_of(const std::string& text) {
@@ -228,9 +228,10 @@ class Worker {
         // What is shown before the end is looked at like the end itself.
         if (looks && safety_->check_picture(image).blocked) return;
         const int longer = std::max(image.width, image.height);
-        const Image small = longer <= kPreviewSide ? image
-                                                   : resample(image, std::max(1, image.width * kPreviewSide / longer),
-                                              std::max(1, image.height * kPreviewSide / longer), ResampleFilter::bicubic);
+        const Image small = longer <= kPreviewSide
+                                ? image
+                                : resample(image, std::max(1, image.width * kPreviewSide / longer),
+                                           std::max(1, image.height * kPreviewSide / longer), ResampleFilter::bicubic);
         link_.send({{"type", "preview"}, {"id", id}, {"step", step}}, {blob_of(encode_jpeg(small, 70))});
       };
     }
@@ -238,14 +239,15 @@ class Worker {
   }
 
   void deliver(const Task& task, const ReadyWish& ready, DrawOutcome& outcome) {
-    const PostProcess after = task.wish.postprocess.is_null() ? PostProcess{} : parse_postprocess(task.wish.postprocess);
+    const PostProcess after =
+        task.wish.postprocess.is_null() ? PostProcess{} : parse_postprocess(task.wish.postprocess);
     nlohmann::json pictures = nlohmann::json::array();
     std::vector<Blob> blobs;
     for (DrawnPicture& drawn : outcome.pictures) {
       if (options_.synthetic_ms <= 0) check_safe(task.wish, drawn.image, "result");
-      const Image image = apply_postprocess(after, std::move(drawn.image),
-                                            ready.images.empty() ? nullptr : &ready.images.front(),
-                                            ready.mask ? &*ready.mask : nullptr);
+      const Image image =
+          apply_postprocess(after, std::move(drawn.image), ready.images.empty() ? nullptr : &ready.images.front(),
+                            ready.mask ? &*ready.mask : nullptr);
       Packaging packaging;
       packaging.format = task.wish.output_format;
       packaging.quality = task.wish.quality;

@@ -31,7 +31,8 @@ TEST(Access, AnAddressBeyondLoopbackNeedsAKey) {
 
 TEST(Access, HostMustBeOurs) {
   const Access access({.allowed_hosts = {"pictures.school"}});
-  for (const char* host : {"localhost:7860", "127.0.0.1", "127.0.0.1:80", "[::1]:7860", "LOCALHOST", "pictures.school:443"})
+  for (const char* host :
+       {"localhost:7860", "127.0.0.1", "127.0.0.1:80", "[::1]:7860", "LOCALHOST", "pictures.school:443"})
     EXPECT_FALSE(access.check_site(request({{"host", host}}))) << host;
   for (const char* host : {"evil.example", "", "127.evil.example", "127.0.0.1.evil.example", "localhost.evil.example",
                            "192.168.1.5", "[::2]", "xlocalhost"})
@@ -71,7 +72,8 @@ TEST(Access, KeysByBearerOrBasic) {
   EXPECT_TRUE(access.check_key(request({{"authorization", "Basic !!!!"}}), basic));
   EXPECT_TRUE(access.check_key(request({{"authorization", "Basic " + std::string(10'000, 'A')}}), basic));
   const Access open({});
-  EXPECT_FALSE(open.check_key(request({{"authorization", "Bearer whatever"}}), owner)) << "any key passes when none is set";
+  EXPECT_FALSE(open.check_key(request({{"authorization", "Bearer whatever"}}), owner))
+      << "any key passes when none is set";
 }
 
 TEST(Router, MatchesWholePaths) {
@@ -142,8 +144,10 @@ TEST(Wish, NamesTheFieldThatIsWrong) {
       {R"({"prompt":"duck","output_format":"gif"})", "output_format:"},
       {R"({"prompt":"duck","preview":"yes"})", "preview:"},
   };
-  for (const auto& [body, start] : cases) EXPECT_TRUE(refusal(body).starts_with(start)) << body << " -> " << refusal(body);
-  EXPECT_EQ(refusal(R"({"prompt":"duck <lora:x:1> <extra>{\"steps\":9}</extra>"})"), "") << "only text, no control channel";
+  for (const auto& [body, start] : cases)
+    EXPECT_TRUE(refusal(body).starts_with(start)) << body << " -> " << refusal(body);
+  EXPECT_EQ(refusal(R"({"prompt":"duck <lora:x:1> <extra>{\"steps\":9}</extra>"})"), "")
+      << "only text, no control channel";
 }
 
 TEST(Wish, PromptIsCountedInCharacters) {

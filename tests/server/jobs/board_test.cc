@@ -22,7 +22,8 @@ struct Fixture : ::testing::Test {
     if (!made)
       made = std::make_unique<JobBoard>(
           limits, [this] { return now; },
-          JobBoard::Hooks{[this](const Job& j) { ++ends[j.id]; }, [this](const std::string& w) { abandoned.push_back(w); }});
+          JobBoard::Hooks{[this](const Job& j) { ++ends[j.id]; },
+                          [this](const std::string& w) { abandoned.push_back(w); }});
     return *made;
   }
   JobPointer submit(const std::string& id, const std::string& key = "", double deadline = 0) {
@@ -36,7 +37,8 @@ struct Fixture : ::testing::Test {
     return job;
   }
   std::shared_ptr<Work> take() {
-    const auto batch = board().take([](const Work&) { return true; }, [](const Work&, const Work&) { return false; }, 1);
+    const auto batch =
+        board().take([](const Work&) { return true; }, [](const Work&, const Work&) { return false; }, 1);
     return batch.empty() ? nullptr : batch.front();
   }
   static std::vector<Picture> picture(size_t bytes = 10) {
@@ -168,12 +170,16 @@ TEST_F(Fixture, EveryJobEndsExactlyOnceInAnyOrder) {
     const auto pick = [&](auto& list) { return list[random() % list.size()]; };
     switch (random() % 6) {
       case 0:
-      case 1: jobs.push_back(submit(fmt::format("s{}", i), random() % 3 == 0 ? fmt::format("k{}", random() % 5) : "", random() % 4 == 0 ? now + 0.05 : 0)); break;
+      case 1:
+        jobs.push_back(submit(fmt::format("s{}", i), random() % 3 == 0 ? fmt::format("k{}", random() % 5) : "",
+                              random() % 4 == 0 ? now + 0.05 : 0));
+        break;
       case 2:
         if (!jobs.empty()) board().cancel(pick(jobs));
         break;
       case 3:
-        for (auto& w : board().take([](const Work&) { return true; }, [&](const Work&, const Work&) { return random() % 2 == 0; }, 4))
+        for (auto& w : board().take([](const Work&) { return true; },
+                                    [&](const Work&, const Work&) { return random() % 2 == 0; }, 4))
           running.push_back(w);
         break;
       case 4:
@@ -185,8 +191,10 @@ TEST_F(Fixture, EveryJobEndsExactlyOnceInAnyOrder) {
             case 1: board().fail(work, bad_request("no")); break;
             case 2: board().lost(work, "died"); break;
             default:
-              if (work->jobs.empty()) board().stopped(work);
-              else board().succeed(work, picture(1), {}, {});
+              if (work->jobs.empty())
+                board().stopped(work);
+              else
+                board().succeed(work, picture(1), {}, {});
           }
         }
         break;

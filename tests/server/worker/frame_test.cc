@@ -14,7 +14,8 @@ namespace {
 Blob blob(std::string text) { return std::make_shared<const std::string>(std::move(text)); }
 
 TEST(Frame, ComesWholeFromAnyPieces) {
-  const Frame sent{{{"type", "run"}, {"text", "黄色的小鸭子"}}, {blob("first"), blob(""), blob(std::string(70'000, '\xff'))}};
+  const Frame sent{{{"type", "run"}, {"text", "黄色的小鸭子"}},
+                   {blob("first"), blob(""), blob(std::string(70'000, '\xff'))}};
   const std::string bytes = encode_frame(sent) + encode_frame(sent);
   std::mt19937 random(7);
   for (int round = 0; round < 20; ++round) {
@@ -55,10 +56,10 @@ TEST(Frame, EveryFlippedByteOfTheHeadIsAnErrorOrWaits) {
 
 TEST(Frame, RefusesWhatIsTooLargeBeforeItComes) {
   const auto number = [](uint32_t v) { return std::string{char(v), char(v >> 8), char(v >> 16), char(v >> 24)}; };
-  for (const std::string& head : {"INK1" + number(0xffffffff) + number(0), "INK1" + number(2) + number(65),
-                                  "INK1" + number(2) + number(2) + number(0x7fffffff) + number(0x7fffffff),
-                                  "JUNK" + number(2) + number(0), "INK1" + number(2) + number(0) + "[]",
-                                  "INK1" + number(9) + number(0) + R"({"a":"b"})"}) {
+  for (const std::string& head :
+       {"INK1" + number(0xffffffff) + number(0), "INK1" + number(2) + number(65),
+        "INK1" + number(2) + number(2) + number(0x7fffffff) + number(0x7fffffff), "JUNK" + number(2) + number(0),
+        "INK1" + number(2) + number(0) + "[]", "INK1" + number(9) + number(0) + R"({"a":"b"})"}) {
     FrameReader reader;
     reader.feed(head.data(), head.size());
     EXPECT_THROW(reader.next(), RuntimeError) << head;
