@@ -30,6 +30,7 @@ demo: build
 	@mkdir -p $(dir $(DEMO_OUTPUT))
 	$(BUILD_DIR)/bin/inkling generate -p "$(DEMO_PROMPT)" -o $(DEMO_OUTPUT)
 	@echo "The picture of \"$(DEMO_PROMPT)\" is at $(abspath $(DEMO_OUTPUT))"
+	@echo "For the children's page and the photo editor: $(BUILD_DIR)/bin/inkling serve, then open http://127.0.0.1:7860"
 
 test: build
 	ctest --test-dir $(BUILD_DIR) --output-on-failure

@@ -13,6 +13,7 @@ struct EmbeddedFile {
 
 std::span<const EmbeddedFile> embedded_safety();  // data/safety: word lists, classifier
 std::span<const EmbeddedFile> embedded_web();     // web: the pages
+std::span<const EmbeddedFile> embedded_server();  // data/server: default configuration, animals of the latent pool
 
 // The bytes of a file that is known to be there. Throws std::out_of_range: our own bug.
 std::string_view embedded_bytes(std::span<const EmbeddedFile> files, std::string_view path);

@@ -24,6 +24,11 @@ int run_plan(const CommandLine& line);
 int run_bench(const CommandLine& line);
 int run_synth(const CommandLine& line);
 int run_quantize(const CommandLine& line);
+int run_serve(const CommandLine& line);
+int run_worker(const CommandLine& line);
+int run_top(const CommandLine& line);
+int run_pool(const CommandLine& line);
+int run_safety(const CommandLine& line);
 
 // What plan and bench are asked for. Throws ArgumentError.
 PlanRequest make_plan_request(const OptionValues& options);

@@ -65,6 +65,7 @@ int draw(const CommandLine& line, bool edit) {
   Callbacks callbacks;
   callbacks.progress = [&](const Progress& p) { bar.report(p); };
   callbacks.cancel = line.cancel;
+  callbacks.preview_size = PreviewSize::full;
   if (o.given("preview")) {
     const fs::path folder = o.text("preview");
     fs::create_directories(folder);

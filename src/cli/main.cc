@@ -21,6 +21,7 @@ struct Command {
   const char* argument;  // name of the positional argument, or null
   int (*run)(const CommandLine&);
   const char* second_argument = nullptr;
+  bool hidden = false;  // started by the program itself
 };
 
 constexpr Command kCommands[] = {
@@ -32,6 +33,11 @@ constexpr Command kCommands[] = {
     {"quantize", "write a model with smaller numbers: IN to OUT, files or folders", kQuantize, "IN", run_quantize,
      "OUT"},
     {"synth", "write a model of random weights, for benchmarks", kSynth, "DIR", run_synth},
+    {"serve", "serve the API, the children's page and the photo editor", kServe, nullptr, run_serve},
+    {"top", "watch a server in the terminal", kTop, nullptr, run_top},
+    {"pool", "draw the most asked animals ahead, for answers within a second", kPool, nullptr, run_pool},
+    {"safety", "measure the safety filter on a folder of test sets", kSafety, "FOLDER", run_safety},
+    {"worker", "", kWorker, nullptr, run_worker, nullptr, true},
 };
 
 CancelToken g_cancel;
@@ -86,6 +92,7 @@ int dispatch(int argc, char** argv) {
   std::vector<CLI::App*> subcommands;
   for (size_t c = 0; c < std::size(kCommands); ++c) {
     CLI::App* sub = app.add_subcommand(kCommands[c].name, kCommands[c].help);
+    if (kCommands[c].hidden) sub->group("");
     add_options(*sub, kCommands[c].scope, typed[c]);
     if (kCommands[c].argument != nullptr) sub->add_option(kCommands[c].argument, line.argument)->required();
     if (kCommands[c].second_argument != nullptr)

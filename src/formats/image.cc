@@ -148,13 +148,15 @@ Image read_image(const fs::path& path, const ImageLimits& limits) {
   return decode_image(read_small_file(path, limits.max_bytes), path.string(), limits);
 }
 
-Image decode_mask(std::span<const std::byte> bytes, const std::string& name, const ImageLimits& limits) {
+Image decode_mask(std::span<const std::byte> bytes, const std::string& name, const ImageLimits& limits,
+                  bool* from_alpha) {
   Raster raster = decode_raster(bytes, name, limits);
   Image mask = Image::blank(raster.width, raster.height, 1);
   const auto channels = static_cast<size_t>(raster.channels);
   bool transparent = false;
   for (size_t i = channels - 1; raster.has_alpha() && !transparent && i < raster.pixels.size(); i += channels)
     transparent = raster.pixels[i] != 255;
+  if (from_alpha != nullptr) *from_alpha = transparent;
   if (transparent) {
     for (size_t i = 0; i < mask.pixels.size(); ++i) mask.pixels[i] = raster.pixels[i * channels + channels - 1];
   } else {

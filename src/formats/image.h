@@ -35,8 +35,10 @@ struct ImageLimits {
 // is wrong (`name` stands in it).
 Image decode_image(std::span<const std::byte> bytes, const std::string& name, const ImageLimits& limits = {});
 Image read_image(const std::filesystem::path& path, const ImageLimits& limits = {});
-// A mask as one channel: the alpha channel when it is not 255 everywhere, else the grey value, as stored.
-Image decode_mask(std::span<const std::byte> bytes, const std::string& name, const ImageLimits& limits = {});
+// A mask as one channel: the alpha channel when it is not 255 everywhere, else the grey value, as stored. `from_alpha`
+// receives which of the two it was.
+Image decode_mask(std::span<const std::byte> bytes, const std::string& name, const ImageLimits& limits = {},
+                  bool* from_alpha = nullptr);
 Image read_mask(const std::filesystem::path& path, const ImageLimits& limits = {});
 
 // text: keyword -> UTF-8; written as iTXt (compressed when long), so Chinese survives.

@@ -183,8 +183,17 @@ class Ops {
     if (trace_hook_) trace_hook_(name, value);
   }
 
+  // --- stopping -------------------------------------------------------------------------------------------
+  // Models call check_stop() at the beginning of every block; the hook throws to end the run there.
+  using StopHook = std::function<void()>;
+  void set_stop_hook(StopHook hook) { stop_hook_ = std::move(hook); }
+  void check_stop() const {
+    if (stop_hook_) stop_hook_();
+  }
+
  private:
   TraceHook trace_hook_;
+  StopHook stop_hook_;
 };
 
 }  // namespace inkling

@@ -23,7 +23,9 @@ std::string_view name(PrecisionChoice choice) {
   return "";
 }
 
-DeviceChoice parse_device(const std::string& text) {
+namespace {
+
+DeviceChoice parse_one_device(const std::string& text) {
   DeviceChoice d;
   if (text == "auto" || text.empty()) {
     d.kind = DeviceChoice::Kind::automatic;
@@ -35,9 +37,33 @@ DeviceChoice parse_device(const std::string& text) {
     const auto [end, error] = std::from_chars(begin, text.c_str() + text.size(), d.index);
     const bool numbered = text.starts_with("cuda:") && error == std::errc() && *end == '\0' && d.index >= 0;
     if (text != "cuda" && !numbered)
-      throw ArgumentError("device: got '{}', expected auto, cpu, cuda or cuda:N", text.substr(0, 64));
+      throw ArgumentError("device: got '{}', expected auto, cpu, cuda, cuda:N or cuda:N,M", text.substr(0, 64));
   }
   return d;
+}
+
+}  // namespace
+
+DeviceChoice parse_device(const std::string& text) {
+  std::vector<DeviceChoice> devices;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    std::string one = text.substr(begin, end - begin);
+    if (begin > 0 && (one.empty() || one == "auto")) throw ArgumentError("device: '{}' ends in nothing", text);
+    // "cuda:0,1": the kind need not be repeated.
+    if (!devices.empty() && one.find_first_not_of("0123456789") == std::string::npos) one = "cuda:" + one;
+    DeviceChoice d = parse_one_device(one);
+    for (const DeviceChoice& other : devices) {
+      if (d.kind != other.kind) throw ArgumentError("device: '{}' mixes kinds of devices", text.substr(0, 64));
+      if (d.kind == DeviceChoice::Kind::cuda && d.index == other.index)
+        throw ArgumentError("device: '{}' names cuda:{} twice", text.substr(0, 64), d.index);
+    }
+    devices.push_back(std::move(d));
+    begin = end + 1;
+  }
+  DeviceChoice first = devices.front();
+  first.more.assign(devices.begin() + 1, devices.end());
+  return first;
 }
 
 // bf16 halves memory and is faster where the CPU has it; a machine without gets the exact path.
@@ -116,6 +142,9 @@ class CudaBackend : public Backend {
 
   std::string name() const override { return name_; }
   bool on_gpu() const override { return true; }
+  void activate() const override {
+    if (context_) context_->activate();
+  }
   PrecisionChoice precision() const override { return precision_; }
   void set_precision(PrecisionChoice precision) override {
     CudaOptions options;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "ops/backend_model.h"
 #include "ops/ops.h"
@@ -29,10 +30,12 @@ struct DeviceChoice {
   enum class Kind { automatic, cpu, cuda };
   Kind kind = Kind::cpu;
   int index = 0;
-  int64_t max_vram = 0;       // bytes of the whole process on the GPU; 0: what is free
-  int injected_failures = 0;  // tests: the first runs find the GPU's memory exhausted
+  int64_t max_vram = 0;            // bytes of the whole process on each GPU; 0: what is free
+  int injected_failures = 0;       // tests: the first runs find the GPU's memory exhausted
+  std::vector<DeviceChoice> more;  // devices that share the work with this one (team.h)
 };
-// "auto", "cpu", "cuda" or "cuda:1". Throws ArgumentError.
+// "auto", "cpu", "cuda" or "cuda:1"; several: "cuda:0,1", or "cpu,cpu", which gains nothing and is for trying out.
+// Throws ArgumentError.
 DeviceChoice parse_device(const std::string& text);
 
 class Backend {
@@ -40,6 +43,8 @@ class Backend {
   virtual ~Backend() = default;
 
   virtual std::string name() const = 0;  // "cpu", "cuda:0 NVIDIA ..."
+  // Before this backend is used by another thread, or by one that used another backend last.
+  virtual void activate() const {}
   virtual bool on_gpu() const { return false; }
   virtual PrecisionChoice precision() const = 0;
   // Before any weight is prepared; GPUs only.

@@ -71,6 +71,7 @@ double median(std::vector<double> values) {
 
 BenchmarkResult run_benchmark(const PlanRequest& request, int repeats, const ProgressFn& progress) {
   const ModelConfig config = preset(request.model.model.string());
+  if (!request.model.device.more.empty()) throw ArgumentError("device: bench takes one");
   const auto backend = open_backend(request.model.device, request.model.precision);
   if (!backend->on_gpu())
     throw ArgumentError(

@@ -27,6 +27,27 @@ Image resized(const Image& image, PictureSize size, ResampleFilter filter) {
   return resample(image, static_cast<int>(size.width), static_cast<int>(size.height), filter);
 }
 
+float cfg_scale_of(const Request& request, const ModelTraits& model) {
+  const float preset = model.distilled_steps > 0 ? 1.f : model.defaults.cfg_scale.value_or(4.f);
+  return std::max(1.f, request.cfg_scale >= 0 ? request.cfg_scale : preset);
+}
+
+bool uses_lightning(const Request& request, const ModelTraits& model) {
+  return request.schedule == ScheduleKind::lightning ||
+         (request.schedule == ScheduleKind::automatic && model.distilled_steps > 0);
+}
+
+int steps_of(const Request& request, const ModelTraits& model) {
+  const int own = model.defaults.steps > 0 ? static_cast<int>(model.defaults.steps) : request.images.empty() ? 50 : 40;
+  const int few = model.distilled_steps > 0 ? model.distilled_steps : kLightningSteps;
+  return request.steps > 0 ? request.steps : uses_lightning(request, model) ? few : own;
+}
+
+PictureSize drawn_size(const Request& request, const ModelTraits& model) {
+  const auto pick = [](int asked, int64_t preset) { return asked > 0 ? asked : preset > 0 ? preset : 1024; };
+  return {pick(request.width, model.defaults.width), pick(request.height, model.defaults.height)};
+}
+
 class Preparation {
  public:
   Preparation(const Request& request, const ModelTraits& model, const Tokenizer& tokenizer)
@@ -42,6 +63,7 @@ class Preparation {
     prepare_prompts();
     prepare_schedule();
     draw_noise_of_batch();
+    if (request_.latents) take_latents();
     return std::move(result_);
   }
 
@@ -64,11 +86,9 @@ class Preparation {
   }
 
   void generate_size() {
-    const auto pick = [](int asked, int64_t preset) {
-      return asked > 0 ? asked : preset > 0 ? static_cast<int>(preset) : 1024;
-    };
-    job().width = pick(request_.width, model_.defaults.width);
-    job().height = pick(request_.height, model_.defaults.height);
+    const PictureSize size = drawn_size(request_, model_);
+    job().width = static_cast<int>(size.width);
+    job().height = static_cast<int>(size.height);
   }
 
   // --- pictures of an edit ---------------------------------------------------------------------------------------
@@ -135,16 +155,13 @@ class Preparation {
     bool truncated = false;
     job().positive = encode(result_.prompt, &truncated);
     if (truncated) result_.notes.push_back("the prompt is longer than 512 tokens and was cut");
-    const float preset = model_.distilled_steps > 0 ? 1.f : model_.defaults.cfg_scale.value_or(4.f);
-    job().cfg_scale = request_.cfg_scale >= 0 ? request_.cfg_scale : preset;
+    job().cfg_scale = cfg_scale_of(request_, model_);
     // " " is the negative prompt that the model's authors recommend; the reference pipeline switches guidance off
     // without one.
     if (job().cfg_scale > 1.f) {
       job().negative = encode(request_.negative_prompt.value_or(" "), nullptr);
-    } else {
-      job().cfg_scale = 1.f;
-      if (request_.negative_prompt)
-        result_.notes.push_back("the negative prompt has no effect: guidance is off (--cfg-scale 1)");
+    } else if (request_.negative_prompt) {
+      result_.notes.push_back("the negative prompt has no effect: guidance is off (--cfg-scale 1)");
     }
   }
 
@@ -162,12 +179,8 @@ class Preparation {
   // --- schedule and noise
   // ---------------------------------------------------------------------------------------------
   void prepare_schedule() {
-    const bool lightning = request_.schedule == ScheduleKind::lightning ||
-                           (request_.schedule == ScheduleKind::automatic && model_.distilled_steps > 0);
-    const int own_steps = model_.defaults.steps > 0 ? static_cast<int>(model_.defaults.steps) : edits() ? 40 : 50;
-    const int few = model_.distilled_steps > 0 ? model_.distilled_steps : kLightningSteps;
-    const int steps = request_.steps > 0 ? request_.steps : lightning ? few : own_steps;
-    job().schedule = make_schedule(lightning ? FlowMatchConfig::lightning() : model_.scheduler, steps, tokens());
+    job().schedule = make_schedule(uses_lightning(request_, model_) ? FlowMatchConfig::lightning() : model_.scheduler,
+                                   steps_of(request_, model_), tokens());
     job().tiling = request_.vae_tiling;
   }
 
@@ -189,6 +202,20 @@ class Preparation {
     }
   }
 
+  void take_latents() {
+    const Shape expected{tokens(), 4 * model_.latent_channels};
+    if (static_cast<int>(request_.latents->size()) != request_.batch)
+      throw ArgumentError("latents: got {} pictures, expected {}", request_.latents->size(), request_.batch);
+    for (const Tensor& t : *request_.latents) {
+      if (!t.defined() || t.shape() != expected || t.dtype() != DType::f32)
+        throw ArgumentError("latents: got shape {}, expected {} of f32 for {}x{} pixels",
+                            t.defined() ? t.shape().str() : "none", expected.str(), job().width, job().height);
+      if (!std::ranges::all_of(t.span<float>(), [](float v) { return std::isfinite(v); }))
+        throw ArgumentError("latents: hold a value that is not finite");
+    }
+    job().latents = *request_.latents;
+  }
+
   const Request& request_;
   const ModelTraits& model_;
   const Tokenizer& tokenizer_;
@@ -199,6 +226,22 @@ class Preparation {
 
 PreparedRequest prepare_request(const Request& request, const ModelTraits& model, const Tokenizer& tokenizer) {
   return Preparation(request, model, tokenizer)();
+}
+
+std::string batch_key(const Request& r, const ModelTraits& model) {
+  if (r.latents) return {};
+  std::string key = fmt::format("{} steps{}, guidance {}", steps_of(r, model),
+                                uses_lightning(r, model) ? " of lightning" : "", cfg_scale_of(r, model));
+  if (r.images.empty()) {
+    const PictureSize size = drawn_size(r, model);
+    key += fmt::format(", {}x{}", size.width, size.height);
+  } else {
+    key += fmt::format(", {}x{} {} {} {}", r.width, r.height, r.geometry == Geometry::keep ? "keep" : "reference",
+                       r.vae_area, r.vl_area);
+    for (const Image& image : r.images) key += fmt::format(" of {}x{}", image.width, image.height);
+  }
+  if (r.vae_tiling) key += fmt::format(", tiles {}/{}", r.vae_tiling->tile, r.vae_tiling->stride);
+  return key;
 }
 
 Image finish_picture(const Request& request, const PreparedRequest& prepared, Image decoded) {

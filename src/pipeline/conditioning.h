@@ -31,6 +31,10 @@ struct PreparedRequest {
 // Throws ArgumentError for what the model cannot do.
 PreparedRequest prepare_request(const Request& request, const ModelTraits& model, const Tokenizer& tokenizer);
 
+// Equal for requests whose jobs can run together (batch_run.h), as far as their sizes tell; empty for one that only
+// decodes.
+std::string batch_key(const Request& request, const ModelTraits& model);
+
 // The picture that the user gets from the one that the VAE decoded.
 Image finish_picture(const Request& request, const PreparedRequest& prepared, Image decoded);
 

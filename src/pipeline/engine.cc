@@ -1,30 +1,25 @@
 #include "pipeline/engine.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <fstream>
 
 #include "base/error.h"
-#include "memory/ladder.h"
 #include "models/registry.h"
 #include "pipeline/conditioning.h"
-#include "pipeline/job.h"
-#include "pipeline/loaded_parts.h"
+#include "pipeline/device_lane.h"
+#include "pipeline/embedding_cache.h"
+#include "pipeline/fingerprint.h"
 #include "pipeline/options.h"
 #include "pipeline/picture.h"
 #include "pipeline/plan.h"
+#include "pipeline/team.h"
 
 namespace inkling {
 
 namespace fs = std::filesystem;
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-// Left free of what a placement may use: the arena's blocks do not always close ranks.
-constexpr int64_t kFragmentationReserve = int64_t{64} << 20;
 
 ModelFiles find_files(const EngineOptions& o) {
   ModelFiles files = combine(separate_files(o));
@@ -50,37 +45,35 @@ FlowMatchConfig read_schedule(const fs::path& file) {
 
 struct Engine::Impl {
   explicit Impl(const EngineOptions& o)
-      : options(o), files(find_files(options)), tokenizer(Tokenizer::load(files.tokenizer)) {
+      : options(o),
+        files(find_files(options)),
+        tokenizer(Tokenizer::load(files.tokenizer)),
+        embeddings(options.embedding_cache_bytes),
+        lane(files, options, options.device) {
     traits.kind = files.kind;
     traits.defaults = files.defaults;
     traits.processor = processor_config(files);
     traits.scheduler = read_schedule(files.scheduler_config);
     name = (fs::is_directory(files.source) ? files.source / "" : files.source).parent_path().filename().string();
     if (!fs::is_directory(files.source)) name = files.source.filename().string();
+    if (!options.device.more.empty()) team = std::make_unique<Team>(files, options);
     for (const LoraFile& l : options.loras)
       traits.distilled_steps = std::max(traits.distilled_steps, lightning_steps(l.path));
-    open(options.device, options.precision);
   }
 
-  void open(const DeviceChoice& device, PrecisionChoice precision) {
-    parts.reset();
-    backend.reset();
-    backend = open_backend(device, precision);
-    backend->ops().set_trace(trace);
-    parts = std::make_unique<LoadedParts>(files, options, *backend);
+  PreparedRequest prepare(const Request& request) const { return prepare_request(request, traits, tokenizer); }
+  std::vector<JobResult> run(std::span<const BatchMember> members, LaneReport& report) {
+    const RunServices services{
+        options.embedding_cache_bytes > 0 ? &embeddings : nullptr, encoder_fingerprint(files), nullptr, {}};
+    return run_on_devices(lane, team.get(), members, services, report);
   }
-
-  // Who lives where, for this job; null on the CPU, where everything is in host memory anyway.
-  std::optional<Placement> placement(Job& job, Rung& rung, std::vector<std::string>& notes);
 
   const EngineOptions options;
   const ModelFiles files;
   Tokenizer tokenizer;
-  TraceFn trace;
-  std::unique_ptr<Backend> backend;
-  std::unique_ptr<LoadedParts> parts;
-  PlanCache plans;
-  bool precision_chosen = false;
+  EmbeddingCache embeddings;
+  DeviceLane lane;
+  std::unique_ptr<Team> team;  // null: one device
   ModelTraits traits;
   std::string name;
 };
@@ -89,106 +82,94 @@ Engine::Engine(const EngineOptions& options) : impl_(std::make_unique<Impl>(opti
 Engine::~Engine() = default;
 
 const std::string& Engine::model_name() const { return impl_->name; }
-
-void Engine::set_trace(TraceFn trace) {
-  impl_->trace = std::move(trace);
-  impl_->backend->ops().set_trace(impl_->trace);
+void Engine::set_trace(TraceFn trace) { impl_->lane.set_trace(std::move(trace)); }
+EmbeddingCacheStats Engine::embedding_cache_stats() const { return impl_->embeddings.stats(); }
+std::string Engine::fingerprint() const {
+  return engine_fingerprint(impl_->files, impl_->options, impl_->lane.backend().on_gpu());
 }
 
-std::optional<Placement> Engine::Impl::placement(Job& job, Rung& rung, std::vector<std::string>& notes) {
-  if (!backend->on_gpu()) return std::nullopt;
-  const auto budget =
-      static_cast<int64_t>(static_cast<double>(backend->budget() - kFragmentationReserve) * rung.residency);
-  const auto placed = [&] { return place(plans.plan(options, job, *backend), budget); };
-  if (rung.tile_vae && !job.tiling) job.tiling = Tiling{};
-  if (options.precision == PrecisionChoice::automatic && !precision_chosen) {
-    // The most exact arithmetic whose denoising needs no streaming; else the smallest.
-    for (const PrecisionChoice p : {PrecisionChoice::stored, PrecisionChoice::w8a8, PrecisionChoice::w4a8}) {
-      if (p == PrecisionChoice::stored && rung.smaller_precision) continue;
-      backend->set_precision(p);
-      const RunPlan plan = plans.plan(options, job, *backend);
-      if (denoises_resident(plan, place(plan, budget))) break;
-    }
-    backend->ops().set_trace(trace);
-    parts = std::make_unique<LoadedParts>(files, options, *backend);
-    precision_chosen = true;
-  }
-  Placement p = placed();
-  if (!p.fits && !job.tiling) {
-    job.tiling = Tiling{};
-    p = placed();
-    if (p.fits) notes.push_back("the VAE runs in tiles: the whole picture would not fit into the GPU memory");
-  }
-  if (!p.fits)
-    throw MemoryError("the run does not fit into the GPU memory given; the smallest --max-vram that works is {} MiB",
-                      (p.smallest_budget + kFragmentationReserve + backend->device_overhead()) / (1 << 20) + 1);
-  return p;
-}
+namespace {
 
-Result Engine::run(const Request& request, const Callbacks& callbacks) {
-  Impl& e = *impl_;
-  PreparedRequest prepared = prepare_request(request, e.traits, e.tokenizer);
+Result make_result(const Request& request, const PreparedRequest& prepared, JobResult job, const LaneReport& report) {
   Result result;
   result.prompt = prepared.prompt;
   result.seeds = prepared.seeds;
   result.notes = prepared.notes;
+  result.notes.insert(result.notes.end(), report.notes.begin(), report.notes.end());
   result.steps = prepared.job.schedule.steps();
   result.cfg_scale = prepared.job.cfg_scale;
-
-  MemoryLadder ladder(e.options.device.kind == DeviceChoice::Kind::automatic,
-                      e.options.precision == PrecisionChoice::automatic);
-  std::vector<Tensor> pictures;
-  std::string current;
-  auto begun = Clock::now();
-  const auto close_phase = [&] {
-    if (!current.empty()) result.seconds[current] += std::chrono::duration<double>(Clock::now() - begun).count();
-    begun = Clock::now();
-  };
-  int inject = e.options.device.injected_failures;
-  for (Rung rung; pictures.empty();) {
-    try {
-      if (rung.cpu) e.open({}, PrecisionChoice::automatic);
-      Job job = prepared.job;
-      const auto placement = e.placement(job, rung, result.notes);
-      e.parts->listen(&callbacks);
-      e.parts->begin_run(placement, placement ? &e.plans.plan(e.options, job, *e.backend) : nullptr);
-      const double loaded_before = e.parts->load_seconds();
-      result.seconds.clear();
-      current.clear();
-      e.backend->ops().reset_peak();
-      if (std::exchange(inject, inject - 1) > 0) e.backend->inject_failures(1);
-      pictures = run_job(e.backend->ops(), *e.parts, job, callbacks, [&](const char* phase) {
-        close_phase();
-        current = phase;
-      });
-      close_phase();
-      result.seconds["load"] = e.parts->load_seconds() - loaded_before;  // part of the phases
-    } catch (const MemoryError& error) {
-      // A run on the CPU that is out of memory has nowhere to go.
-      if (!e.backend->on_gpu()) throw;
-      e.parts->drop_all();
-      const auto next = ladder.next(rung);
-      if (!next) throw;
-      rung = *next;
-      if (rung.smaller_precision) e.precision_chosen = false;
-      result.notes.push_back(fmt::format("{}; trying again: {}", error.what(), rung.text));
-    }
-  }
-  e.parts->listen(nullptr);
-  result.activation_peak_bytes = e.backend->ops().memory().peak;
-  result.device = e.backend->name();
-  result.precision = name(e.backend->precision());
-  result.device_bytes = e.backend->device_bytes();
-  for (std::string& note : e.parts->take_notes()) result.notes.push_back(std::move(note));
-  for (const Tensor& p : pictures) result.images.push_back(finish_picture(request, prepared, to_image(p)));
+  result.seconds = report.seconds;
+  result.activation_peak_bytes = report.activation_peak_bytes;
+  result.device_bytes = report.device_bytes;
+  result.device = report.device;
+  result.precision = report.precision;
+  result.embedding_cached = job.embedding_cached;
+  if (request.keep_latents) result.latents = std::move(job.latents);
+  for (const Tensor& p : job.pictures) result.images.push_back(finish_picture(request, prepared, to_image(p)));
   result.width = result.images.front().width;
   result.height = result.images.front().height;
   return result;
 }
 
-RunPlan Engine::plan(const Request& request) const {
-  return plan_job(impl_->options, prepare_request(request, impl_->traits, impl_->tokenizer).job, *impl_->backend);
+}  // namespace
+
+Result Engine::run(const Request& request, const Callbacks& callbacks) {
+  const PreparedRequest prepared = impl_->prepare(request);
+  const BatchMember member{&prepared.job, &callbacks};
+  LaneReport report;
+  std::vector<JobResult> results = impl_->run({&member, 1}, report);
+  if (results[0].error) std::rethrow_exception(results[0].error);
+  return make_result(request, prepared, std::move(results[0]), report);
 }
+
+std::vector<Outcome> Engine::run_batch(std::span<const Request> requests, std::span<const Callbacks> callbacks) {
+  if (!callbacks.empty() && callbacks.size() != requests.size())
+    throw RuntimeError("run_batch: {} callbacks for {} requests", callbacks.size(), requests.size());
+  static const Callbacks kNone;
+  std::vector<Outcome> outcomes(requests.size());
+  const auto guarded = [&](size_t i, const auto& f) {
+    try {
+      f();
+    } catch (...) {
+      outcomes[i].error = std::current_exception();
+    }
+  };
+  std::vector<std::optional<PreparedRequest>> prepared(requests.size());
+  for (size_t i = 0; i < requests.size(); ++i) guarded(i, [&] { prepared[i] = impl_->prepare(requests[i]); });
+
+  for (size_t first = 0; first < requests.size(); ++first) {
+    if (!prepared[first] || outcomes[first].result || outcomes[first].error) continue;
+    // What of the rest may go with this one.
+    std::vector<size_t> group;
+    std::vector<BatchMember> members;
+    for (size_t i = first; i < requests.size(); ++i) {
+      if (!prepared[i] || outcomes[i].result || outcomes[i].error) continue;
+      if (i > first && !same_batch(prepared[first]->job, prepared[i]->job)) continue;
+      group.push_back(i);
+      members.push_back({&prepared[i]->job, callbacks.empty() ? &kNone : &callbacks[i]});
+    }
+    std::vector<JobResult> results;
+    LaneReport report;
+    try {
+      results = impl_->run(members, report);
+    } catch (...) {
+      for (const size_t i : group) outcomes[i].error = std::current_exception();
+      continue;
+    }
+    for (size_t j = 0; j < group.size(); ++j) {
+      const size_t i = group[j];
+      guarded(i, [&] {
+        if (results[j].error) std::rethrow_exception(results[j].error);
+        outcomes[i].result = make_result(requests[i], *prepared[i], std::move(results[j]), report);
+      });
+    }
+  }
+  return outcomes;
+}
+
+std::string Engine::batch_key(const Request& request) const { return inkling::batch_key(request, impl_->traits); }
+
+RunPlan Engine::plan(const Request& request) const { return impl_->lane.plan(impl_->prepare(request).job); }
 
 SeparateFiles separate_files(const EngineOptions& o) {
   SeparateFiles parts;
@@ -222,7 +203,10 @@ EngineOptions make_engine_options(const OptionValues& o) {
     e.loras.push_back(lora);
   }
   e.device = parse_device(o.text("device"));
-  if (o.given("max-vram")) e.device.max_vram = parse_bytes(o.text("max-vram"));
+  if (o.given("max-vram")) {
+    e.device.max_vram = parse_bytes(o.text("max-vram"));
+    for (DeviceChoice& d : e.device.more) d.max_vram = e.device.max_vram;
+  }
   const std::string precision = o.text("precision");
   for (const PrecisionChoice p : {PrecisionChoice::f32, PrecisionChoice::bf16, PrecisionChoice::fp8,
                                   PrecisionChoice::w8a8, PrecisionChoice::w4a8, PrecisionChoice::stored})

@@ -1,5 +1,5 @@
 // A request made concrete: everything a run needs, on the host, before any weight is touched. The same job runs
-// on a real backend (engine.cc) and on shapes alone (plan.cc), so a plan is exact.
+// on a real backend (device_lane.h) and on shapes alone (plan.cc), so a plan is exact.
 #pragma once
 
 #include <memory>
@@ -26,6 +26,7 @@ struct Job {
   Schedule schedule;
   float cfg_scale = 1.f;
   std::vector<Tensor> noise;     // one per picture of the batch: host f32 [N, 64], packed
+  std::vector<Tensor> latents;   // set: only these are decoded, one per picture, as noise
   std::optional<Tiling> tiling;  // of the VAE
 };
 
@@ -44,6 +45,8 @@ class Parts {
   // The modulation of a schedule that an earlier run left here, or null; and where a run leaves it.
   virtual const std::vector<StepModulation>* known_modulation(const std::vector<float>&) { return nullptr; }
   virtual void keep_modulation(const std::vector<float>&, const std::vector<StepModulation>&) {}
+  // Called now and then while weights are loaded; throws to stop. Empty: nobody wants to stop.
+  virtual void set_stop_hook(std::function<void()>) {}
 };
 
 // Parts that own their networks and drop them when they are done.
@@ -63,7 +66,8 @@ class OwnedParts : public Parts {
 // Told when a phase begins; the plan measures between these calls.
 using PhaseFn = std::function<void(const char* name)>;
 
-// Runs all phases. Returns one picture tensor [H, W, 3] per noise tensor, on the host (zeros when planned).
+// Runs all phases (batch_run.h) of one job, picture after picture. Returns one picture tensor [H, W, 3] per noise
+// tensor, on the host (zeros when planned).
 std::vector<Tensor> run_job(Ops& ops, Parts& parts, const Job& job, const Callbacks& callbacks,
                             const PhaseFn& phase = {});
 

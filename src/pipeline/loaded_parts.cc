@@ -42,6 +42,12 @@ VaeDecoder& LoadedParts::vae_decoder() {
                [&](const Checkpoint& c) { return vae_config(files_, c); });
 }
 
+void LoadedParts::set_blocks(BlockRange blocks) {
+  if (blocks == blocks_) return;
+  drop(Part::dit);
+  blocks_ = blocks;
+}
+
 template <typename M, typename ConfigOf>
 M& LoadedParts::ready(std::unique_ptr<M>& slot, Part part, const std::filesystem::path& file, Component component,
                       const ConfigOf& config_of) {
@@ -51,7 +57,11 @@ M& LoadedParts::ready(std::unique_ptr<M>& slot, Part part, const std::filesystem
   }
   const auto start = Clock::now();
   const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(file, component));
-  auto module = std::make_unique<M>(config_of(*checkpoint));
+  std::unique_ptr<M> module;
+  if constexpr (std::is_same_v<M, Dit>)
+    module = std::make_unique<M>(config_of(*checkpoint), blocks_);
+  else
+    module = std::make_unique<M>(config_of(*checkpoint));
   std::shared_ptr<LoraSet> loras;
   if constexpr (std::is_same_v<decltype(config_of(*checkpoint)), DitConfig>) {
     loras = std::make_shared<LoraSet>(config_of(*checkpoint));
@@ -72,7 +82,7 @@ void LoadedParts::load(Module& module, Part part, const std::shared_ptr<const Ch
   LoadOptions options;
   options.loras = loras;
   options.progress = [this](int64_t, int64_t) {
-    if (callbacks_ != nullptr && callbacks_->cancel != nullptr) callbacks_->cancel->throw_if_cancelled();
+    if (stop_hook_) stop_hook_();
   };
   require_parameters(module, *checkpoint);
   const bool placed = place(module, part, [this, checkpoint, options](const Parameter& p) {
@@ -86,6 +96,7 @@ void LoadedParts::load(Module& module, Part part, const std::shared_ptr<const Ch
 void LoadedParts::note_unused(const Module& module, const Checkpoint& checkpoint) {
   std::vector<std::string> extra;
   if (const auto* dit = dynamic_cast<const Dit*>(&module)) {
+    if (!dit->whole()) return;
     const DitModulation modulation(dit->config());
     const Module* const trees[] = {&module, &modulation};
     extra = unexpected_tensors(checkpoint, trees);

@@ -27,8 +27,9 @@ class LoadedParts : public PlacedParts {
   VaeEncoder& vae_encoder() override;
   VaeDecoder& vae_decoder() override;
 
-  // Loading stops when these say so; null: nobody listens.
-  void listen(const Callbacks* callbacks) { callbacks_ = callbacks; }
+  void set_stop_hook(std::function<void()> hook) override { stop_hook_ = std::move(hook); }
+  // The transformer is loaded with these blocks alone.
+  void set_blocks(BlockRange blocks);
   double load_seconds() const { return load_seconds_; }
   // What loading had to say since the last call.
   std::vector<std::string> take_notes() { return std::exchange(notes_, {}); }
@@ -42,7 +43,8 @@ class LoadedParts : public PlacedParts {
 
   const ModelFiles& files_;
   const EngineOptions& options_;
-  const Callbacks* callbacks_ = nullptr;
+  std::function<void()> stop_hook_;
+  BlockRange blocks_;
   std::map<Part, std::shared_ptr<LoraSet>> loras_;
   std::vector<std::string> notes_;
   double load_seconds_ = 0;

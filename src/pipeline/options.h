@@ -22,6 +22,11 @@ enum OptionScope : unsigned {
   kInspect = 1u << 4,
   kQuantize = 1u << 5,
   kBench = 1u << 6,
+  kServe = 1u << 7,
+  kWorker = 1u << 8,
+  kTop = 1u << 9,
+  kPool = 1u << 10,
+  kSafety = 1u << 11,
   kDraw = kGenerate | kEdit,
 };
 

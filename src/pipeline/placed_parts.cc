@@ -42,6 +42,15 @@ void PlacedParts::begin_run(const std::optional<Placement>& placement, const Run
   all_fit_ = weights + activations <= backend_.budget();
 }
 
+void PlacedParts::end_run() {
+  for (const auto& [part, phase] : kPhases) done(part);
+}
+
+void PlacedParts::drop(Part part) {
+  stores_.erase(part);
+  OwnedParts::done(part);
+}
+
 void PlacedParts::drop_all() {
   stores_.clear();
   known_steps_.clear();

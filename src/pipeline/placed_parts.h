@@ -28,12 +28,16 @@ class PlacedParts : public OwnedParts {
 
   // placement: of the phases of `plan`; none on the CPU.
   void begin_run(const std::optional<Placement>& placement, const RunPlan* plan);
-  // Gives everything back, after a failed run.
+  // After a run that ended early: what the next run does not expect to be there goes.
+  void end_run();
+  // Gives everything back, after a run that found no memory.
   void drop_all();
 
  protected:
   // Brings a network in as its phase's placement says. False: none applies (the CPU), nothing was done.
   bool place(Module& module, Part part, const ModuleStore::Load& load);
+  // Gives one network back, kept or not.
+  void drop(Part part);
   // A network that is there already comes back from host memory.
   void resume(Part part);
 

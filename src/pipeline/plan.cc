@@ -9,9 +9,11 @@
 #include "models/loader.h"
 #include "models/registry.h"
 #include "pipeline/backend.h"
+#include "pipeline/batch_run.h"
+#include "pipeline/device_lane.h"
 #include "pipeline/geometry.h"
-#include "pipeline/job.h"
 #include "pipeline/presets.h"
+#include "pipeline/team_denoiser.h"
 
 namespace inkling {
 
@@ -59,8 +61,8 @@ int64_t weight_bytes(const Parameter& p, const Backend& backend) {
 // Networks of shapes. Each is declared when a phase first asks for it, as the engine would load it.
 class PlannedParts : public OwnedParts {
  public:
-  PlannedParts(const ModelSizes& sizes, const Backend& backend, Ops& ops)
-      : sizes_(sizes), backend_(backend), ops_(ops) {}
+  PlannedParts(const ModelSizes& sizes, const Backend& backend, Ops& ops, BlockRange blocks)
+      : sizes_(sizes), backend_(backend), ops_(ops), blocks_(blocks) {}
 
   TextEncoder& text_encoder() override { return ready(text_encoder_, sizes_.config.text, Component::text_encoder); }
   VisionTower& vision() override { return ready(vision_, sizes_.config.vision, Component::vision); }
@@ -82,7 +84,10 @@ class PlannedParts : public OwnedParts {
   template <typename M, typename Config>
   M& ready(std::unique_ptr<M>& slot, const Config& config, Component component) {
     if (slot) return *slot;
-    slot = std::make_unique<M>(config);
+    if constexpr (std::is_same_v<M, Dit>)
+      slot = std::make_unique<M>(config, blocks_);
+    else
+      slot = std::make_unique<M>(config);
     const int64_t before = ops_.memory().current;
     if (sizes_.files) {
       const Checkpoint checkpoint = Checkpoint::open(file_of(component), component);
@@ -126,19 +131,32 @@ class PlannedParts : public OwnedParts {
   const ModelSizes& sizes_;
   const Backend& backend_;
   Ops& ops_;
+  const BlockRange blocks_;
   std::string phase_;
   std::map<std::string, PhaseNeed> needs_;
   std::map<std::string, int64_t> prepared_;
   int64_t parameters_ = 0;
 };
 
-RunPlan plan(const ModelSizes& sizes, const Job& job, const Backend& backend) {
+RunPlan plan(const ModelSizes& sizes, std::span<const Job* const> jobs, int together, const Backend& backend,
+             const TeamShare& share) {
   PlanOps ops(backend.model(), backend.plan_memory());
-  PlannedParts parts(sizes, backend, ops);
-  run_job(ops, parts, job, {}, [&](const char* phase) {
+  PlannedParts parts(sizes, backend, ops, share.stages[share.own]);
+  RunServices services;
+  if (share.stages.size() > 1)
+    services.denoiser = [&](const std::vector<StepModulation>& steps, bool steps_on_device) {
+      std::vector<TeamStage> stages(share.stages.size());
+      stages[share.own] = {&ops, [&parts]() -> Dit& { return parts.dit(); }, nullptr};
+      return std::make_unique<TeamDenoiser>(ops, std::vector<std::vector<TeamStage>>{stages}, steps, steps_on_device);
+    };
+  const Callbacks none;
+  std::vector<BatchMember> members;
+  for (const Job* job : jobs) members.push_back({job, &none});
+  run_jobs(ops, parts, members, together, services, [&](const char* phase) {
     ops.begin_phase(phase);
     parts.set_phase(phase);
   });
+  const Job& job = *jobs[0];
   RunPlan result;
   result.model = sizes.name;
   result.parameters = parts.parameters();
@@ -206,11 +224,22 @@ RunPlan plan_run(const PlanRequest& request) {
   const PictureSize seen = smart_resize(size_of_area(kVisionArea, 1.0),
                                         {28, sizes.config.processor.min_pixels, sizes.config.processor.max_pixels});
   r.vision_tokens = seen.pixels() / (28 * 28);
-  return plan(sizes, shaped_job(r, sizes.config, sizes.defaults), *planning_backend(r.model.device, r.model.precision));
+  const Job job = shaped_job(r, sizes.config, sizes.defaults);
+  const Job* jobs[] = {&job};
+  const Callbacks none;
+  const BatchMember member{&job, &none};
+  const auto backend = planning_backend(r.model.device, r.model.precision);
+  return plan(sizes, jobs, pictures_together({&member, 1}, *backend), *backend, {});
 }
 
 RunPlan plan_job(const EngineOptions& model, const Job& job, const Backend& backend) {
-  return plan(sizes_of(model), job, backend);
+  const Job* jobs[] = {&job};
+  return plan_jobs(model, jobs, 1, backend);
+}
+
+RunPlan plan_jobs(const EngineOptions& model, std::span<const Job* const> jobs, int together, const Backend& backend,
+                  const TeamShare& share) {
+  return plan(sizes_of(model), jobs, together, backend, share);
 }
 
 Placement place(const RunPlan& plan, int64_t budget_bytes) {
@@ -225,17 +254,24 @@ bool denoises_resident(const RunPlan& plan, const Placement& placement) {
   return true;
 }
 
-const RunPlan& PlanCache::plan(const EngineOptions& model, const Job& job, const Backend& backend) {
-  std::string key = fmt::format("{} {}x{} {} steps, {} {}", name(backend.precision()), job.width, job.height,
-                                job.schedule.steps(), job.positive.ids.size(), job.noise.size());
-  if (job.negative) key += fmt::format(" -{}", job.negative->ids.size());
-  if (job.tiling) key += fmt::format(" tile {}/{}", job.tiling->tile, job.tiling->stride);
-  for (const VisionInput& v : job.vision) key += fmt::format(" {}x{}", v.height, v.width);
-  for (const Tensor& r : job.references) key += fmt::format(" {}", r.shape().str());
+const RunPlan& PlanCache::plan(const EngineOptions& model, std::span<const Job* const> jobs, int together,
+                               const Backend& backend, const TeamShare& share) {
+  std::string key = fmt::format("{} {} together", name(backend.precision()), together);
+  for (const BlockRange& r : share.stages) key += fmt::format(" {}-{}", r.begin, r.end);
+  key += fmt::format(", {}", share.own);
+  for (const Job* j : jobs) {
+    const Job& job = *j;
+    key += fmt::format(" | {}x{} {} steps, {} {} {}", job.width, job.height, job.schedule.steps(),
+                       job.positive.ids.size(), job.noise.size(), job.latents.size());
+    if (job.negative) key += fmt::format(" -{}", job.negative->ids.size());
+    if (job.tiling) key += fmt::format(" tile {}/{}", job.tiling->tile, job.tiling->stride);
+    for (const VisionInput& v : job.vision) key += fmt::format(" {}x{}", v.height, v.width);
+    for (const Tensor& r : job.references) key += fmt::format(" {}", r.shape().str());
+  }
   const auto known = plans_.find(key);
   if (known != plans_.end()) return known->second;
   if (plans_.size() >= 64) plans_.clear();
-  return plans_[key] = plan_job(model, job, backend);
+  return plans_[key] = plan_jobs(model, jobs, together, backend, share);
 }
 
 }  // namespace inkling

@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "memory/placement.h"
+#include "models/qwen_image/dit.h"
 #include "pipeline/engine.h"
 
 namespace inkling {
@@ -49,6 +51,14 @@ RunPlan plan_run(const PlanRequest& request);
 Job shaped_job(const PlanRequest& request, const ModelConfig& config, const ModelDefaults& defaults);
 // The plan of a prepared job (job.h) on this backend: Engine::plan.
 RunPlan plan_job(const EngineOptions& model, const Job& job, const Backend& backend);
+// The part of a divided transformer (team_denoiser.h) that the planned device has.
+struct TeamShare {
+  std::vector<BlockRange> stages{{}};  // all of them
+  size_t own = 0;
+};
+// Of jobs that run together (batch_run.h).
+RunPlan plan_jobs(const EngineOptions& model, std::span<const Job* const> jobs, int together, const Backend& backend,
+                  const TeamShare& share = {});
 // Of each phase, who lives where in a budget.
 Placement place(const RunPlan& plan, int64_t budget_bytes);
 
@@ -58,7 +68,8 @@ bool denoises_resident(const RunPlan& plan, const Placement& placement);
 // Plans by what they depend on, so that a request like an earlier one costs no planning.
 class PlanCache {
  public:
-  const RunPlan& plan(const EngineOptions& model, const Job& job, const Backend& backend);
+  const RunPlan& plan(const EngineOptions& model, std::span<const Job* const> jobs, int together,
+                      const Backend& backend, const TeamShare& share = {});
 
  private:
   std::map<std::string, RunPlan> plans_;

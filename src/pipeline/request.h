@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <map>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "base/progress.h"
 #include "formats/image.h"
 #include "models/qwen_image/tiling.h"
+#include "tensor/tensor.h"
 
 namespace inkling {
 
@@ -36,15 +38,25 @@ struct Request {
   ScheduleKind schedule = ScheduleKind::automatic;
   int batch = 1;                     // picture i is drawn with seed + i
   std::optional<Tiling> vae_tiling;  // set: decode and encode in overlapping tiles
+  // Given: only decoded. One tensor per picture of the batch, as Result::latents of a run of the same size; prompt,
+  // steps and guidance are then without effect on the pixels.
+  std::optional<std::vector<Tensor>> latents;
+  bool keep_latents = false;  // fill Result::latents
 
   // For parity tests: the reference pipeline's areas where a test had to shrink them; 0 = as documented.
   int64_t vae_area = 0, vl_area = 0;
 };
 
+// small: 1/8 of each side, by a linear map of the latents on the host (preview.h); costs next to nothing and no device
+// memory. full: the VAE decodes every preview, as slow and as large as the last decoding; on a GPU with a tight budget
+// it may find no memory.
+enum class PreviewSize { small, full };
+
 struct Callbacks {
   ProgressFn progress;
   // (step, counted through the batch; picture of the predicted final latents); called after each step when set.
   std::function<void(int step, const Image& image)> preview;
+  PreviewSize preview_size = PreviewSize::small;
   const CancelToken* cancel = nullptr;
 };
 
@@ -59,6 +71,14 @@ struct Result {
   int64_t device_bytes = 0;  // GPU memory taken at most, CUDA's own share included; 0 on the CPU
   std::string device, precision;
   std::vector<std::string> notes;  // what was done differently from what was asked, and why
+  std::vector<Tensor> latents;     // one per picture, host f32 [N, 64], packed; empty unless Request::keep_latents
+  bool embedding_cached = false;   // every prompt came from the cache: the text encoder did not run
+};
+
+// Of one member of Engine::run_batch: exactly one of the two is set.
+struct Outcome {
+  std::optional<Result> result;
+  std::exception_ptr error;  // an inkling::Error: CancelledError, NumericError, ArgumentError, ...
 };
 
 // Reads pictures and checks every field. Throws ArgumentError naming the field.

@@ -134,5 +134,33 @@ check "and no part of it is left" test ! -e full.png
 timeout -s INT 3 "$INKLING" generate -p "a cat" -o stopped.png --steps 1000 >/dev/null 2>&1
 check "Ctrl-C stops with nothing written" test ! -e stopped.png
 
+# --- serving: what is refused before anything is served
+expect "another address without a key" 2 'API key' "$INKLING" serve --listen 0.0.0.0:0
+expect "a short key" 2 'openssl rand' "$INKLING" serve --listen 0.0.0.0:0 --api-key short
+expect "no such port" 2 'port' "$INKLING" serve --listen 127.0.0.1:99999
+expect "no such pages" 2 'nowhere' "$INKLING" serve --listen 127.0.0.1:0 --web-root nowhere
+expect "no such device" 2 'device' "$INKLING" serve --listen 127.0.0.1:0 --device toaster
+expect "no such config" 2 'nowhere.json' "$INKLING" serve --listen 127.0.0.1:0 --config nowhere.json
+echo '{"models":7}' > bad.json
+expect "a config that is wrong" 2 'models' "$INKLING" serve --listen 127.0.0.1:0 --config bad.json
+python3 -c 'import socket,sys,time; s=socket.socket(); s.bind(("127.0.0.1",0)); s.listen(); print(s.getsockname()[1],flush=True); time.sleep(20)' > taken &
+TAKEN=$!
+sleep 0.5
+expect "a port that is taken" 1 'in use' "$INKLING" serve --listen "127.0.0.1:$(cat taken)"
+kill $TAKEN
+expect "top without a server" 1 'no server' "$INKLING" top --once --url http://127.0.0.1:9
+expect "top of something else" 2 'http://' "$INKLING" top --once --url ftp://x
+expect "a pool without a folder" 2 'state' "$INKLING" pool --state none
+expect "test sets that are not there" 2 'nowhere' "$INKLING" safety nowhere
+check "worker is not offered" bash -c "! '$INKLING' --help | grep -q worker"
+"$INKLING" serve --listen 127.0.0.1:0 --device cpu --state none --port-file port > served 2> log &
+SERVER=$!
+for _ in $(seq 100); do [ -s port ] && curl -sf "http://127.0.0.1:$(cat port)/readyz" >/dev/null && break; sleep 0.1; done
+check "serve draws" bash -c "curl -sf http://127.0.0.1:\$(cat port)/v1/images/generations -H 'Content-Type: application/json' -d '{\"prompt\":\"a duck\"}' | grep -q b64_json"
+check "top shows it" bash -c "'$INKLING' top --once --url http://127.0.0.1:\$(cat port) | grep -q 'cpu'"
+kill -TERM $SERVER
+check "serve ends cleanly on SIGTERM" wait $SERVER
+check "it said where the pages are" grep -q '/editor' served
+
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" = 0 ]

@@ -22,7 +22,7 @@ enum class Precision : uint8_t { f32, bf16, w8a8, w4a8 };
 
 struct CpuOptions {
   Precision precision = Precision::f32;
-  kernels::Int8Isa int8_isa = kernels::Int8Isa::amx;  // the best that integer kernels may use
+  kernels::Int8Isa int8_isa = kernels::Int8Isa::amx;   // the best that integer kernels may use
   bool stored_integers = precision != Precision::f32;  // multiply stored integers as such
 };
 

@@ -3,8 +3,9 @@
 // weights that are used in place (mapped files) are not in it. Not for several threads at once.
 //
 // Results are the same bytes on every run, for any number of threads, and for a row or a sequence whatever stands
-// beside it in the batch (tests/ops/numerics_test.cc; measured of oneDNN, whose
-// documentation does not promise it; without AVX-512 its products may depend on the number of rows).
+// beside it in the batch (tests/ops/numerics_test.cc; measured of oneDNN, whose documentation does not promise it;
+// without AVX-512 its products may depend on the number of rows). An exception: products in bfloat16 of rows shorter
+// than 128 or longer than about 1,000 values are summed in an order that depends on the number of rows (AMX).
 #pragma once
 
 #include <initializer_list>

@@ -84,6 +84,7 @@ class Dit::Block : public Module {
   // image [sum S_i, D], text [sum L_i, D]; both are replaced by the block's output (text not in the last block)
   void forward(Ops& ops, Tensor& image, Tensor& text, const DitContext& c, const Groups& groups,
                const StreamModulation& image_mod, const StreamModulation& text_mod) const {
+    ops.check_stop();
     const Resident resident(*this);
     std::pair<Tensor, Tensor> attention;  // text, image
     {
@@ -106,16 +107,21 @@ class Dit::Block : public Module {
   Stream image_, text_;
 };
 
-Dit::Dit(const DitConfig& config) : config_(config) {
+Dit::Dit(const DitConfig& config, BlockRange blocks)
+    : config_(config), range_{blocks.begin, blocks.end < 0 ? config.layers : blocks.end} {
+  if (range_.begin < 0 || range_.begin >= range_.end || range_.end > config_.layers)
+    throw RuntimeError("dit: blocks {} to {} of {}", range_.begin, range_.end, config_.layers);
   const int64_t dim = config_.dim();
-  add_linear("img_in", img_in_, dim, config_.in_channels);
-  add_vector("txt_norm.weight", txt_norm_, config_.text_dim);
-  add_linear("txt_in", txt_in_, dim, config_.text_dim);
-  for (int64_t i = 0; i < config_.layers; ++i) {
+  if (begins()) {
+    add_linear("img_in", img_in_, dim, config_.in_channels);
+    add_vector("txt_norm.weight", txt_norm_, config_.text_dim);
+    add_linear("txt_in", txt_in_, dim, config_.text_dim);
+  }
+  for (int64_t i = range_.begin; i < range_.end; ++i) {
     blocks_.push_back(std::make_unique<Block>(config_, i + 1 == config_.layers));
     add_block(fmt::format("transformer_blocks.{}", i), *blocks_.back());
   }
-  add_linear("proj_out", proj_out_, config_.token_out(), dim);
+  if (ends()) add_linear("proj_out", proj_out_, config_.token_out(), dim);
   for (Weight* w : {&img_in_, &txt_in_, &proj_out_}) w->sensitive = true;
   finish_names();
 }
@@ -132,17 +138,17 @@ std::vector<UnusedLinear> unused_linears(const DitConfig& config) {
 }
 
 DitContext Dit::prepare(Ops& ops, const DitInputs& in) {
-  // text [sum L_i, text_dim] -> [sum L_i, D]; references [R, 64] -> [R, D]
+  // text [sum L_i, text_dim] -> [sum L_i, D]; references [R, 64] -> [R, D] or [B R, 64] -> [B R, D]
   DitContext c;
   int64_t sample_tokens = 0;
   for (size_t j = 0; j < in.pictures.size(); ++j) {
     sample_tokens += in.pictures[j].tokens();
     if (static_cast<int64_t>(j) < in.denoised_pictures) c.denoised_tokens += in.pictures[j].tokens();
   }
-  const int64_t reference_tokens = sample_tokens - c.denoised_tokens;
+  c.reference_tokens = sample_tokens - c.denoised_tokens;
   const int64_t given = in.references.defined() ? in.references.rows() : 0;
-  if (given != reference_tokens)
-    throw RuntimeError("dit: {} reference tokens, their shapes say {}", given, reference_tokens);
+  if (given != c.reference_tokens && given != c.reference_tokens * in.text_segments.count())
+    throw RuntimeError("dit: {} reference tokens, their shapes say {}", given, c.reference_tokens);
 
   const DitRopeSpec spec{config_.rope_axes, config_.layer3d_rope};
   const RopeTable image_rope = dit_image_rope(in.pictures, spec);
@@ -155,6 +161,7 @@ DitContext Dit::prepare(Ops& ops, const DitInputs& in) {
   }
   c.image_rope = upload_rope(ops, concat(image_parts), Rope::Style::interleaved);
   c.text_rope = upload_rope(ops, concat(text_parts), Rope::Style::interleaved);
+  if (!begins()) return c;
   c.text = ops.linear(ops.rms_norm(in.text, txt_norm_, kEps), txt_in_);
   ops.trace("transformer.txt_in", c.text);
   if (given > 0) c.references = ops.linear(in.references, img_in_);
@@ -164,42 +171,68 @@ DitContext Dit::prepare(Ops& ops, const DitInputs& in) {
 Tensor Dit::forward(Ops& ops, const DitContext& c, const Tensor& latents, const StepModulation& step,
                     std::span<const int64_t> timestep_row) {
   // latents [B N, 64] -> [B N, 64]; inside: image [B (N + R), D], text [sum L_i, D]
-  const int64_t batch = c.image_segments.count(), denoised = c.denoised_tokens;
-  if (latents.rows() != batch * denoised)
-    throw RuntimeError("dit: latents {}, expected {} rows", latents.shape().str(), batch * denoised);
+  DitState state = enter(ops, c, latents);
+  run_blocks(ops, c, state, step, timestep_row);
+  return leave(ops, c, std::move(state), step, timestep_row);
+}
+
+Dit::Groups Dit::groups(const DitContext& c, const StepModulation& step, std::span<const int64_t> timestep_row) const {
+  const int64_t batch = c.image_segments.count();
   if (!timestep_row.empty() && static_cast<int64_t>(timestep_row.size()) != batch)
     throw RuntimeError("dit: {} timestep rows for {} samples", timestep_row.size(), batch);
   if (static_cast<int64_t>(step.image.size()) != config_.layers)
     throw RuntimeError("dit: modulation of {} blocks, expected {}", step.image.size(), config_.layers);
-  Tensor image = ops.linear(latents, img_in_);
-  Groups groups;
-  std::vector<Tensor> parts;
+  Groups result;
+  const auto add = [](RowGroups& g, int64_t length, int64_t table_row) {
+    g.segments.add(length);
+    g.table_row.push_back(table_row);
+  };
   for (int64_t i = 0; i < batch; ++i) {
     const int64_t row = timestep_row.empty() ? 0 : timestep_row[i];
-    const auto add = [row](RowGroups& g, int64_t length, int64_t table_row) {
-      g.segments.add(length);
-      g.table_row.push_back(table_row < 0 ? row : table_row);
-    };
-    add(groups.output, denoised, -1);
-    add(groups.text, c.text_segments.length(i), -1);
-    add(groups.image, denoised, -1);
-    if (!c.references.defined()) continue;
-    add(groups.image, c.references.rows(), step.zero_row ? step.timesteps : -1);
-    parts.push_back(image.slice_rows(i * denoised, (i + 1) * denoised));
-    parts.push_back(c.references);
+    add(result.output, c.denoised_tokens, row);
+    add(result.text, c.text_segments.length(i), row);
+    add(result.image, c.denoised_tokens, row);
+    if (c.reference_tokens > 0) add(result.image, c.reference_tokens, step.zero_row ? step.timesteps : row);
   }
-  if (!parts.empty()) image = ops.concat_rows(parts);
-  parts.clear();
-  ops.trace("transformer.img_in", image);
+  return result;
+}
 
-  Tensor text = c.text;
-  for (int64_t i = 0; i < config_.layers; ++i) {
-    blocks_[i]->forward(ops, image, text, c, groups, step.image_block(i), step.text_block(i));
-    if (!ops.tracing()) continue;
-    ops.trace(fmt::format("transformer.transformer_blocks.{}.img", i), image);
-    if (i + 1 < config_.layers) ops.trace(fmt::format("transformer.transformer_blocks.{}.txt", i), text);
+DitState Dit::enter(Ops& ops, const DitContext& c, const Tensor& latents) {
+  const int64_t batch = c.image_segments.count(), denoised = c.denoised_tokens;
+  if (latents.rows() != batch * denoised)
+    throw RuntimeError("dit: latents {}, expected {} rows", latents.shape().str(), batch * denoised);
+  Tensor image = ops.linear(latents, img_in_);
+  if (c.references.defined()) {
+    std::vector<Tensor> parts;
+    for (int64_t i = 0; i < batch; ++i) {
+      parts.push_back(image.slice_rows(i * denoised, (i + 1) * denoised));
+      const int64_t first = c.references.rows() > c.reference_tokens ? i * c.reference_tokens : 0;
+      parts.push_back(c.references.slice_rows(first, first + c.reference_tokens));
+    }
+    image = ops.concat_rows(parts);
   }
-  image = heads_of_segments(ops, image, c.image_segments, denoised);
+  ops.trace("transformer.img_in", image);
+  return {std::move(image), c.text};
+}
+
+void Dit::run_blocks(Ops& ops, const DitContext& c, DitState& state, const StepModulation& step,
+                     std::span<const int64_t> timestep_row) {
+  const Groups groups = this->groups(c, step, timestep_row);
+  for (int64_t i = range_.begin; i < range_.end; ++i) {
+    blocks_[i - range_.begin]->forward(ops, state.image, state.text, c, groups, step.image_block(i),
+                                       step.text_block(i));
+    if (!ops.tracing()) continue;
+    ops.trace(fmt::format("transformer.transformer_blocks.{}.img", i), state.image);
+    if (i + 1 < config_.layers) ops.trace(fmt::format("transformer.transformer_blocks.{}.txt", i), state.text);
+  }
+}
+
+Tensor Dit::leave(Ops& ops, const DitContext& c, DitState state, const StepModulation& step,
+                  std::span<const int64_t> timestep_row) {
+  const Groups groups = this->groups(c, step, timestep_row);
+  state.text = Tensor();
+  Tensor image = heads_of_segments(ops, state.image, c.image_segments, c.denoised_tokens);
+  state.image = Tensor();
   const Shape row{step.timesteps, config_.dim()};
   const Tensor scale = step.norm_out.slice_rows(0, 1).reshape(row), shift = step.norm_out.slice_rows(1, 2).reshape(row);
   image = ops.modulated_norm(image, scale, shift, groups.output, kEps);

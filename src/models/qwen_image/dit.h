@@ -21,7 +21,7 @@ struct DitInputs {
   int64_t denoised_pictures = 1;       // how many of them are denoised (Layered: output layers + 1)
   Tensor text;                         // [sum L_i, text_dim], hidden states of the text encoder
   Segments text_segments;              // B segments
-  Tensor references;                   // [R, 64] packed clean latents, the same for every sample; undefined without
+  Tensor references;  // packed clean latents: [R, 64], the same for every sample, or [B R, 64]; undefined without
 };
 
 // The part of a forward pass that is the same at every step, computed once per job.
@@ -29,7 +29,8 @@ struct DitContext {
   Segments image_segments, text_segments;  // B each; an image segment is N denoised tokens, then R references
   int64_t denoised_tokens = 0;             // N
   Tensor text;                             // [sum L_i, D], after txt_in
-  Tensor references;                       // [R, D], after img_in; undefined without
+  int64_t reference_tokens = 0;            // R
+  Tensor references;                       // [R, D] or [B R, D], after img_in; undefined without
   Rope image_rope, text_rope;
 };
 
@@ -40,28 +41,56 @@ struct UnusedLinear {
 };
 std::vector<UnusedLinear> unused_linears(const DitConfig& config);
 
+// A run of the blocks, [begin, end). end < 0: to the last.
+struct BlockRange {
+  int64_t begin = 0, end = -1;
+  bool operator==(const BlockRange&) const = default;
+};
+
+// The two streams on their way through the blocks.
+struct DitState {
+  Tensor image;  // [B (N + R), D]
+  Tensor text;   // [sum L_i, D]; undefined after the last block
+};
+
+// With a range the tree holds these blocks alone: a part of the transformer on a device of its own. What leads into the
+// first block belongs to the part that begins there, what follows the last to the part that ends there.
 class Dit : public Module {
  public:
-  explicit Dit(const DitConfig& config);
+  explicit Dit(const DitConfig& config, BlockRange blocks = {});
   ~Dit() override;
 
+  // A part without the first block makes no text and no references.
   DitContext prepare(Ops& ops, const DitInputs& inputs);
   // latents [B N, 64] -> velocity [B N, 64]. timestep_row[i]: row of `step` for sample i; empty: row 0 for all.
   Tensor forward(Ops& ops, const DitContext& context, const Tensor& latents, const StepModulation& step,
                  std::span<const int64_t> timestep_row = {});
+  // The same in three steps; each part of a divided transformer takes those that are its own.
+  DitState enter(Ops& ops, const DitContext& context, const Tensor& latents);
+  void run_blocks(Ops& ops, const DitContext& context, DitState& state, const StepModulation& step,
+                  std::span<const int64_t> timestep_row = {});
+  Tensor leave(Ops& ops, const DitContext& context, DitState state, const StepModulation& step,
+               std::span<const int64_t> timestep_row = {});
   const DitConfig& config() const { return config_; }
+  BlockRange blocks() const { return range_; }
+  bool whole() const { return begins() && ends(); }
+  bool begins() const { return range_.begin == 0; }
+  bool ends() const { return range_.end == config_.layers; }
 
  private:
+  struct Groups;
+  Groups groups(const DitContext& context, const StepModulation& step, std::span<const int64_t> timestep_row) const;
+
   class Stream;
   class Block;
-  struct Groups;
 
   const DitConfig config_;
-  Weight img_in_;    // [D, 64]
-  Tensor txt_norm_;  // [text_dim]
-  Weight txt_in_;    // [D, text_dim]
-  std::vector<std::unique_ptr<Block>> blocks_;
-  Weight proj_out_;  // [64, D]
+  const BlockRange range_;
+  Weight img_in_;                               // [D, 64]
+  Tensor txt_norm_;                             // [text_dim]
+  Weight txt_in_;                               // [D, text_dim]
+  std::vector<std::unique_ptr<Block>> blocks_;  // of range_
+  Weight proj_out_;                             // [64, D]
 };
 
 }  // namespace inkling

@@ -33,9 +33,17 @@ StreamModulation StepModulation::image_block(int64_t block) const { return split
 StreamModulation StepModulation::text_block(int64_t block) const { return split(text[block]); }
 
 StepModulation StepModulation::transferred(const TensorMove& move) const {
+  return transferred(move, 0, std::ssize(image));
+}
+
+StepModulation StepModulation::transferred(const TensorMove& move, int64_t begin, int64_t end) const {
   StepModulation copy{timesteps, zero_row, {}, {}, move(norm_out)};
-  for (const Tensor& t : image) copy.image.push_back(move(t));
-  for (const Tensor& t : text) copy.text.push_back(move(t));
+  copy.image.resize(image.size());
+  copy.text.resize(text.size());
+  for (int64_t i = begin; i < end; ++i) {
+    copy.image[i] = move(image[i]);
+    copy.text[i] = move(text[i]);
+  }
   return copy;
 }
 
@@ -117,6 +125,7 @@ std::vector<StepModulation> DitModulation::forward(Ops& ops, std::span<const std
   if (config_.zero_cond_t) ops.trace("transformer.temb_zero", embedding.slice_rows(zero, zero + 1));
   const Tensor t = ops.activate(embedding, Activation::silu);
   for (const auto& block : blocks_) {
+    ops.check_stop();
     const Resident resident(*block);
     const Tensor image = ops.linear(t, block->image), text = ops.linear(t, block->text);  // [T, 6 D]
     for (size_t s = 0; s < steps.size(); ++s) {

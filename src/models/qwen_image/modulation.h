@@ -36,6 +36,8 @@ class StepModulation {
   StreamModulation text_block(int64_t block) const;
   // A copy made by `move`, such as Ops::upload of a step that was kept in host memory.
   StepModulation transferred(const TensorMove& move) const;
+  // The same of the blocks [begin, end); the others are left out.
+  StepModulation transferred(const TensorMove& move, int64_t begin, int64_t end) const;
 };
 
 class DitModulation : public Module {

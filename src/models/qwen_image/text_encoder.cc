@@ -23,6 +23,7 @@ class TextEncoder::Layer : public Module {
 
   // x [T, D] -> [T, D]
   Tensor forward(Ops& ops, Tensor x, const Segments& prompts, const Rope& rope) const {
+    ops.check_stop();
     const Resident resident(*this);
     x = ops.linear_add(attend(ops, ops.rms_norm(x, input_norm_, config_.eps), prompts, rope), o_, x);
     const Tensor h = ops.swiglu(ops.rms_norm(x, post_norm_, config_.eps), gate_, up_);  // [T, mlp_dim]

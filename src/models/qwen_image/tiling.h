@@ -12,6 +12,7 @@ namespace inkling {
 struct Tiling {
   int64_t tile = 256;
   int64_t stride = 192;
+  bool operator==(const Tiling&) const = default;
 };
 
 // Applies `run` to tiles of x [H, W, C] of `tile` x `tile` at every multiple of `stride`, and joins the

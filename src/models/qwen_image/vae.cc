@@ -42,6 +42,7 @@ class ResBlock : public Module {
 
   // x [H, W, in] -> [H, W, out]
   Tensor forward(Ops& ops, const Tensor& x) const {
+    ops.check_stop();
     Tensor h = ops.conv2d(ops.channel_norm_silu(x, norm1_), conv1_, ConvSpec::same3x3());
     h = ops.channel_norm_silu(h, norm2_);
     return ops.conv2d_add(h, conv2_, ConvSpec::same3x3(), has_shortcut_ ? pointwise(ops, x, shortcut_) : x);

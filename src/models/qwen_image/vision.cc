@@ -88,6 +88,7 @@ class VisionTower::Block : public Module {
 
   // x [patches, D] -> [patches, D]
   Tensor forward(Ops& ops, Tensor x, const Segments& segments, const Rope& rope) const {
+    ops.check_stop();
     const Resident resident(*this);
     x = ops.linear_add(attend(ops, ops.rms_norm(x, norm1_, kEps), segments, rope), proj_, x);
     const Tensor h = ops.swiglu(ops.rms_norm(x, norm2_, kEps), gate_, up_);  // [patches, mlp_dim]

@@ -2,6 +2,7 @@
 // on one thread, with the limits, deadlines and caps that keep slow or hostile clients from mattering to others.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -23,8 +24,9 @@ struct HttpRequest {
   std::vector<std::pair<std::string, std::string>> query;    // decoded, in order
   std::vector<std::pair<std::string, std::string>> headers;  // names in lower case
   std::string body;
-  std::string peer;  // the client's address, without port
-  std::string id;    // 16 hex digits, sent back as x-request-id
+  std::string peer;                                  // the client's address, without port
+  std::string id;                                    // 16 hex digits, sent back as x-request-id
+  std::chrono::steady_clock::time_point received{};  // when its head was complete
 
   std::string_view header(std::string_view lower_case_name) const;  // empty: absent
   std::string_view parameter(std::string_view name) const;          // of the query; empty: absent

@@ -183,6 +183,7 @@ struct Server : std::enable_shared_from_this<Server> {
   asio::awaitable<void> sweep();
   void admit(tcp::socket socket);
   bool evict_oldest();
+  bool evict_idle(const std::string& peer);
   void finish_response(const HttpRequest& request, HttpResponse& response) {
     if (!wrap_up) return;
     try {
@@ -214,6 +215,7 @@ class Connection : public Wakeable, public std::enable_shared_from_this<Connecti
     if (exchange_) exchange_->silence();
   }
   bool counts() const { return reject_status_ == 0; }
+  bool idle() const { return state_ == State::idle; }
   bool waits() const { return state_ == State::idle || state_ == State::head || state_ == State::lingering; }
   bool watched() const { return state_ == State::working || state_ == State::streaming; }
   Clock::time_point since() const { return since_; }
@@ -415,6 +417,7 @@ asio::awaitable<bool> Connection::serve_one() {
   const bool complete = co_await read_head();
   if (!complete) co_return false;
   ++server_->counters.requests;
+  request_.received = Clock::now();
   set_state(State::body, seconds(kGrace));
 
   HeadVerdict verdict;
@@ -478,7 +481,8 @@ std::optional<WireError> Connection::parse_head(std::string_view text) {
   parser.body_limit(boost::none);
   error_code error;
   parser.put(asio::buffer(text.data(), text.size()), error);
-  if (error == beast::http::error::bad_version)
+  const std::string_view line = text.substr(0, text.find('\r'));
+  if (error == beast::http::error::bad_version && std::count(line.begin(), line.end(), ' ') == 2)
     return WireError{505, "bad_version", "Only HTTP/1.0 and HTTP/1.1 are spoken."};
   if (error || !parser.is_header_done()) return bad("The request head is malformed.");
   message_ = parser.release();
@@ -578,6 +582,8 @@ asio::awaitable<bool> Connection::read_body(uint64_t limit) {
       input_.erase(0, input_.size() - rest.size());
       if (state == ChunkDecoder::State::refused) error = decoder.error();
       complete = state == ChunkDecoder::State::complete;
+      // Doubling would hold the body twice; what is reserved and not written costs address space only.
+      if (body.size() > kFirstReserve && body.capacity() < limit) body.reserve(limit);
     } else {
       const size_t take = std::min<uint64_t>(length_ - body.size(), input_.size());
       if (body.size() + take > kFirstReserve) body.reserve(length_);
@@ -775,7 +781,8 @@ void Server::admit(tcp::socket socket) {
 
   int reject_status = 0;
   const auto entry = per_address.find(peer);
-  if (entry != per_address.end() && entry->second >= limits.connections_per_address)
+  // Browsers keep connections that they may never use again: those make room for the same client's next one.
+  if (entry != per_address.end() && entry->second >= limits.connections_per_address && !evict_idle(peer))
     reject_status = 429;
   else if (counters.open >= limits.connections && !evict_oldest())
     reject_status = 503;
@@ -795,6 +802,18 @@ void Server::admit(tcp::socket socket) {
     asio::co_spawn(
         io, [self = shared_from_this()] { return self->sweep(); }, asio::detached);
   }
+}
+
+// The address's connection that has been kept without a request for longest.
+bool Server::evict_idle(const std::string& peer) {
+  std::shared_ptr<Connection> oldest;
+  for (const auto& connection : connections)
+    if (connection->counts() && connection->idle() && connection->peer() == peer &&
+        (!oldest || connection->since() < oldest->since()))
+      oldest = connection;
+  if (!oldest) return false;
+  oldest->shut();
+  return true;
 }
 
 // The one that has waited longest for a head to become whole, of those that the caps count.
