@@ -56,7 +56,7 @@ constexpr auto kOptions = std::to_array<Option>({
      "folder with the tokenizer in place of the model's"},
     {"lora", "", Kind::text, kDraw, "", -kNone, kNone, "", true, "LoRA file, optionally PATH:scale"},
     {"device", "", Kind::text, kDraw | kPlan | kBench | kServe | kWorker | kPool, "auto", -kNone, kNone, "", false,
-     "where to compute: auto (a GPU where the run fits, else the CPU), cpu, cuda or cuda:N"},
+     "where to compute: auto (a GPU where the run fits, else the CPU), cpu, cuda, cuda:N or several: cuda:0,1"},
     {"max-vram", "", Kind::text, kDraw | kPlan | kBench | kServe | kWorker, "", -kNone, kNone, "", false,
      "GPU memory that the program may take in all, e.g. 6GiB; what does not fit is streamed from host memory"},
     {"precision", "", Kind::choice, kDraw | kPlan | kBench | kServe, "auto", -kNone, kNone,
