@@ -156,17 +156,17 @@ void grow_mask(std::vector<uint8_t>& mask, int w, int h, int grow) {
   const auto pick = [&](uint8_t a, uint8_t b) { return grow > 0 ? std::max(a, b) : std::min(a, b); };
   for (int y = 0; y < h; ++y)
     for (int x = 0; x < w; ++x) {
-      uint8_t v = mask[static_cast<size_t>(y * w + x)];
+      uint8_t v = mask[static_cast<size_t>(y) * static_cast<size_t>(w) + static_cast<size_t>(x)];
       for (int k = std::max(0, x - r); k <= std::min(w - 1, x + r); ++k)
-        v = pick(v, mask[static_cast<size_t>(y * w + k)]);
-      across[static_cast<size_t>(y * w + x)] = v;
+        v = pick(v, mask[static_cast<size_t>(y) * static_cast<size_t>(w) + static_cast<size_t>(k)]);
+      across[static_cast<size_t>(y) * static_cast<size_t>(w) + static_cast<size_t>(x)] = v;
     }
   for (int y = 0; y < h; ++y)
     for (int x = 0; x < w; ++x) {
-      uint8_t v = across[static_cast<size_t>(y * w + x)];
+      uint8_t v = across[static_cast<size_t>(y) * static_cast<size_t>(w) + static_cast<size_t>(x)];
       for (int k = std::max(0, y - r); k <= std::min(h - 1, y + r); ++k)
-        v = pick(v, across[static_cast<size_t>(k * w + x)]);
-      mask[static_cast<size_t>(y * w + x)] = v;
+        v = pick(v, across[static_cast<size_t>(k) * static_cast<size_t>(w) + static_cast<size_t>(x)]);
+      mask[static_cast<size_t>(y) * static_cast<size_t>(w) + static_cast<size_t>(x)] = v;
     }
 }
 
@@ -309,7 +309,7 @@ std::optional<Image> text_mask(const Image& rgb, const Region& within) {
   Plane edges(w, h);  // how much colour changes from pixel to pixel
   for (int y = 0; y + 1 < h; ++y)
     for (int x = 0; x + 1 < w; ++x) {
-      const size_t i = static_cast<size_t>(y * w + x);
+      const size_t i = static_cast<size_t>(y) * static_cast<size_t>(w) + static_cast<size_t>(x);
       edges.values[i] = distance(lab[i], lab[i + 1]) + distance(lab[i], lab[i + static_cast<size_t>(w)]);
     }
   box_mean(edges, std::max(2, side / 48), edges);

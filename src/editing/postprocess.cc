@@ -86,7 +86,8 @@ void balance_white(Image& image) {
   const double grey = 0.2126729 * mean[0] + 0.7151522 * mean[1] + 0.0721750 * mean[2];
   std::array<double, 3> gain{};
   for (size_t c = 0; c < 3; ++c) gain[c] = std::clamp(grey / mean[c], 0.5, 2.0);
-  const double allowed = 0.005 * static_cast<double>(image.pixels.size() / 3);
+  const size_t count = image.pixels.size() / 3;
+  const double allowed = 0.005 * static_cast<double>(count);
   for (int round = 0; round < 8; ++round) {
     double most = 0;
     for (size_t c = 0; c < 3; ++c) {

@@ -51,7 +51,7 @@ DeviceChoice parse_device(const std::string& text) {
     std::string one = text.substr(begin, end - begin);
     if (begin > 0 && (one.empty() || one == "auto")) throw ArgumentError("device: '{}' ends in nothing", text);
     // "cuda:0,1": the kind need not be repeated.
-    if (!devices.empty() && one.find_first_not_of("0123456789") == std::string::npos) one = "cuda:" + one;
+    if (!devices.empty() && one.find_first_not_of("0123456789") == std::string::npos) one.insert(0, "cuda:");
     DeviceChoice d = parse_one_device(one);
     for (const DeviceChoice& other : devices) {
       if (d.kind != other.kind) throw ArgumentError("device: '{}' mixes kinds of devices", text.substr(0, 64));

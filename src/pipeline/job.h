@@ -46,7 +46,7 @@ class Parts {
   virtual const std::vector<StepModulation>* known_modulation(const std::vector<float>&) { return nullptr; }
   virtual void keep_modulation(const std::vector<float>&, const std::vector<StepModulation>&) {}
   // Called now and then while weights are loaded; throws to stop. Empty: nobody wants to stop.
-  virtual void set_stop_hook(std::function<void()>) {}
+  virtual void set_stop_hook(const std::function<void()>&) {}
 };
 
 // Parts that own their networks and drop them when they are done.

@@ -27,7 +27,7 @@ class LoadedParts : public PlacedParts {
   VaeEncoder& vae_encoder() override;
   VaeDecoder& vae_decoder() override;
 
-  void set_stop_hook(std::function<void()> hook) override { stop_hook_ = std::move(hook); }
+  void set_stop_hook(const std::function<void()>& hook) override { stop_hook_ = hook; }
   // The transformer is loaded with these blocks alone.
   void set_blocks(BlockRange blocks);
   double load_seconds() const { return load_seconds_; }

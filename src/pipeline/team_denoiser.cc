@@ -161,7 +161,7 @@ Tensor TeamDenoiser::velocity(const Tensor& x, int step, bool traced) {
       set_thread_count(threads);
       return run_pass(passes_[1], 0, x, host_x, step, false);
     });
-  const auto on_main = [&](Velocity v) { return v.main.defined() ? v.main : main_.upload(v.host); };
+  const auto on_main = [&](const Velocity& v) { return v.main.defined() ? v.main : main_.upload(v.host); };
   // Should this throw, the future's destructor waits for the other pass.
   const Tensor positive = on_main(run_pass(passes_[0], 0, x, host_x, step, traced));
   if (!guided_) return positive;

@@ -24,8 +24,8 @@ ErrorAnswer explain(const ArgumentError& error) {
 }
 
 // Runs a route's function; what it throws about the request becomes an answer.
-std::function<void(Call)> guarded(std::function<void(const Call&)> f) {
-  return [f](Call call) {
+std::function<void(Call)> guarded(const std::function<void(const Call&)>& f) {
+  return [f](const Call& call) {
     try {
       f(call);
     } catch (const ArgumentError& e) {

@@ -167,8 +167,8 @@ void JobBoard::leave_running(const std::shared_ptr<Work>& work) {
   if (const auto found = by_key_.find(work->key); found != by_key_.end() && found->second == work) by_key_.erase(found);
 }
 
-void JobBoard::succeed(const std::shared_ptr<Work>& work, std::vector<Picture> pictures, std::vector<std::string> notes,
-                       nlohmann::json seconds) {
+void JobBoard::succeed(const std::shared_ptr<Work>& work, const std::vector<Picture>& pictures,
+                       const std::vector<std::string>& notes, const nlohmann::json& seconds) {
   leave_running(work);
   for (const JobPointer& job : std::exchange(work->jobs, {})) {
     job->pictures = pictures;

@@ -56,8 +56,8 @@ class JobBoard {
                                           const std::function<bool(const Work&, const Work&)>& together, size_t most);
   void progress(Work& work, const std::string& phase, int step, int steps);
   void preview(Work& work, int step, const Blob& jpeg);
-  void succeed(const std::shared_ptr<Work>& work, std::vector<Picture> pictures, std::vector<std::string> notes,
-               nlohmann::json seconds);
+  void succeed(const std::shared_ptr<Work>& work, const std::vector<Picture>& pictures,
+               const std::vector<std::string>& notes, const nlohmann::json& seconds);
   void fail(const std::shared_ptr<Work>& work, const ErrorAnswer& error);
   // The worker died: back to the head of the line, or failed after its last attempt.
   void lost(const std::shared_ptr<Work>& work, const std::string& reason);

@@ -160,7 +160,7 @@ void Dispatcher::on_message(Device& device, const Frame& frame) {
     device.supervisor->succeeded();
     hooks_.drawn({*work, pictures, (now_() - device.batch_started) / static_cast<double>(device.batch_size),
                   frame.message, *device.supervisor});
-    return board_.succeed(work, std::move(pictures), frame.message.value("notes", std::vector<std::string>()),
+    return board_.succeed(work, pictures, frame.message.value("notes", std::vector<std::string>()),
                           frame.message.value("seconds", nlohmann::json::object()));
   }
   if (type == "failed") {

@@ -170,7 +170,7 @@ BrownOutOptions parse_brown_out(const json& value, const ServerConfig& config) {
   Section s(value, "brown_out");
   s.read("quiet_s", b.quiet_s, 0.1, kLeaveWithin);
   if (const json* u = s.take("utilisation"); u && !u->is_null()) {
-    b.utilisation.emplace();
+    b.utilisation = BrownOutOptions::Utilisation{};
     Section t(*u, "brown_out.utilisation");
     t.read("percent", b.utilisation->percent, 1, 100);
     t.read("seconds", b.utilisation->seconds, 0, 3600);

@@ -81,7 +81,7 @@ RouteChoice ModelRouter::choose_automatic(const RouteQuery& query) const {
   if (order.empty()) return {"", query.edit ? "no model can edit" : "no model can draw from text", false, false};
   first = order.front();
   if (out)  // the way out goes before the others that the CPU could run too
-    std::ranges::stable_partition(order, [](const ModelEntry* m) { return m->kind == ModelKind::cpu; });
+    std::stable_partition(order.begin(), order.end(), [](const ModelEntry* m) { return m->kind == ModelKind::cpu; });
   std::vector<const ModelEntry*> possible;
   std::ranges::copy_if(order, std::back_inserter(possible),
                        [&](const ModelEntry* m) { return fits(*m, room, config_.routing) == Fit::yes; });

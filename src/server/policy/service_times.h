@@ -36,7 +36,7 @@ class ServiceTimes {
     std::string model;
     bool edit;
     int size;  // log2 of the pixels: attention makes a pixel of a large picture dearer
-    auto operator<=>(const Class&) const = default;
+    bool operator<(const Class& o) const { return std::tie(model, edit, size) < std::tie(o.model, o.edit, o.size); }
   };
   struct Shape;  // with all defaults filled in
   Shape complete(const JobShape& shape) const;

@@ -16,8 +16,6 @@
 
 #include "base/error.h"
 
-extern char** environ;
-
 namespace inkling::server {
 
 namespace asio = boost::asio;
@@ -123,7 +121,7 @@ struct Supervisor::Impl : std::enable_shared_from_this<Impl> {
     };
   }
 
-  void after(double pause, std::function<void()> call) {
+  void after(double pause, const std::function<void()>& call) {
     timer.expires_after(seconds(pause));
     timer.async_wait([self = shared_from_this(), call](error_code error) {
       if (!error) call();
