@@ -324,5 +324,34 @@ TEST(Wish, LongOrStrangeOnesAreLeftAlone) {
   EXPECT_EQ(posed.prompt.find("草地上在"), std::string::npos);
 }
 
+// The plainest wishes there are, of words and forms that the classifier was not trained on: an early one, which had
+// seen few plain sentences, took one in nine of these for violence.
+TEST(SafetyFilter, PlainWishesPass) {
+  int asked = 0, blocked = 0;
+  const auto ask = [&](const std::string& wish) {
+    ++asked;
+    if (!filter().check_text(wish).blocked) return;
+    ++blocked;
+    std::printf("  blocked: %s\n", wish.c_str());
+  };
+  for (const char* adjective : {"cheerful", "cozy", "giant", "modern", "wooden", "pretty"})
+    for (const char* noun : {"cat", "duck", "cow", "rabbit", "bear", "boy", "girl", "house", "boat", "cake", "robot"})
+      for (const char* form : {"could I have a % $", "look at this % $", "a % $ under the moon",
+                               "there is a % $ on the hill", "$ with a % smile", "we built a % $ today"}) {
+        std::string wish = form;
+        wish.replace(wish.find('%'), 1, adjective);
+        ask(wish.replace(wish.find('$'), 1, noun));
+      }
+  for (const char* adjective : {"漂亮", "巨大", "乖乖", "木头"})
+    for (const char* noun : {"猫", "鸭子", "房子", "花", "船", "机器人", "女孩", "男孩"})
+      for (const char* form : {"我想画一个%的$", "山坡上有一只%$", "看这个%的$", "%的$在月亮下面", "今天我们做了%$"}) {
+        std::string wish = form;
+        wish.replace(wish.find('%'), 1, adjective);
+        ask(wish.replace(wish.find('$'), 1, noun));
+      }
+  EXPECT_GT(asked, 500);
+  EXPECT_LE(blocked, asked / 100);
+}
+
 }  // namespace
 }  // namespace inkling

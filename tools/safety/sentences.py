@@ -152,8 +152,8 @@ NOUNS_EN = (
 ).split("|")
 COLORS_ZH = "红色|橙色|黄色|绿色|蓝色|紫色|粉色|棕色|灰色|白色|黑色|银色|金色|透明|深色|浅色".split("|")
 COLORS_EN = "red|orange|yellow|green|blue|purple|pink|brown|grey|white|black|silver|golden|transparent|dark|light|darker|brighter|softer|bigger|smaller|rounder".split("|")
-ADJ_ZH = "可爱的|大大的|小小的|开心的|害怕的|傻乎乎的|笨笨的|勇敢的|漂亮的|毛茸茸的|胖胖的|古老的|彩色的|甜甜的|会飞的|生气的|爱笑的|".split("|")
-ADJ_EN = "cute|big|little|happy|scared|afraid|silly|brave|beautiful|fluffy|chubby|old|colourful|sweet|flying|angry|smiling|funny|sleepy|high|great|".split("|")
+ADJ_ZH = "可爱的|大大的|小小的|开心的|害怕的|傻乎乎的|笨笨的|勇敢的|漂亮的|毛茸茸的|胖胖的|古老的|彩色的|甜甜的|会飞的|生气的|爱笑的|小小|大大|圆圆的|方方的|高高的|矮矮的|长长的|短短的|新的|旧的|干净的|安静的|忙碌的|懒懒的|聪明的|饿了的|湿湿的|强壮的|害羞的|骄傲的|友好的|神奇的|孤单的|惊讶的|跳舞的|睡觉的|奔跑的|坐着的|站着的|读书的|唱歌的|吃东西的|".split("|")
+ADJ_EN = "cute|big|little|happy|scared|afraid|silly|brave|beautiful|fluffy|chubby|old|colourful|sweet|flying|angry|smiling|funny|sleepy|high|great|small|tiny|large|huge|round|square|fast|slow|new|young|tall|short|long|soft|warm|cold|clean|shiny|kind|quiet|busy|lazy|clever|hungry|thirsty|wet|dry|strong|heavy|thin|thick|curly|proud|shy|calm|lovely|friendly|magic|wild|lonely|excited|surprised|dancing|sleeping|running|sitting|standing|jumping|reading|playing|singing|eating|".split("|")
 EDIT_ZH = "去掉{}|删除{}|擦掉{}|切掉{}|移除{}|裁掉下面的{}|加上{}|给照片加上{}|给小猫换上{}|保留{}|只保留{}|去掉左下角的{}|删除图片右下角的{}|放大{}|缩小{}|把{}换成{c}的|把{}改成{c}|把{}放到左边|把{}移到中间|把{}放在桌子上|给{}加一点{}|把{}的颜色改深一点|把{}换成{}".split("|")
 EDIT_EN = "remove the {}|delete the {}|erase the {}|cut off the {}|crop the {}|add a {}|keep only the {}|keep the {} and remove the {}|remove the {} from the {}|take the {} off the {}|make the {} {c}|change the {} to {c}|change her {} to a {}|swap the {} for a {c} one|move the {} to the left|put the {} on the table|get rid of the {}|smooth the {}|turn the {} into a {}|replace the {} with a {}|make it {c}|jump off the {}".split("|")
 LINK_ZH = "{}和{}|{}在{}旁边|{}喜欢{}|{}拿着{}|{}看着{}|{}抱着{}|{}用{}玩|{}在指挥交通|{}摇{}|{}喝{}|{}吃{}|{}给{}洗澡|{}露出{}|{}在跑|{}在跳|{}害怕{}|{}涂{}|{}里的{}|{}上的{}".split("|")
@@ -161,6 +161,11 @@ LINK_EN = "a {} and a {}|a {} next to a {}|a {} with a {}|a {} with {}|a {} for 
 
 
 WHO_NAMES = "kitten|puppy|bunny|teddy bear|duckling|man|woman|child|boy|girl|person|soldier|teacher|mother|father|student|model|old man|princess|panda|robot|fox".split("|")
+
+
+# The plainest ways to wish, which words of other sentences must not tip over.
+PLAIN_EN = "a {}|the {}|two {}s|three {}s|my {}|our {}|some {}s|draw a {} please|please draw a {}|I want a {}|I would like a {}|can you draw a {}|a {} that is {a}|the {} is {a}|a picture of a {}|show me a {}|a {} and its friends|this is a {}|here is my {}|a {} so that it looks {a}|it is a {a} {}|{a} {}s playing together|a very {a} {}|so {a}|one {} is {a} and one is {a}|a {} knows the way|that {} over there|a {} every day|a {} at home".split("|")
+PLAIN_ZH = "一只{}|一个{}|两个{}|三只{}|我的{}|我们的{}|画一个{}|请画一只{}|我想要{}|我要一只{}|给我画{}|{}是{a}|很{a}{}|一张{}的图片|这是{}|那个{}|{}和它的朋友|{}每天都开心|家里的{}|{a}{}在一起玩".split("|")
 
 
 def innocent(rng: random.Random, lang: int) -> str:
@@ -175,6 +180,11 @@ def innocent(rng: random.Random, lang: int) -> str:
             name = (rng.choice(adjectives) + name) if lang == 0 else (rng.choice(adjectives) + " " + name).strip()
         return name
 
+    if rng.random() < 0.35:
+        form = rng.choice((PLAIN_ZH, PLAIN_EN)[lang])
+        while "{a}" in form:
+            form = form.replace("{a}", rng.choice(adjectives) or "可爱的" if lang == 0 else rng.choice(adjectives) or "cute", 1)
+        return form.format(*(noun() for _ in range(form.count("{}"))))
     roll = rng.random()
     form = rng.choice((EDIT_ZH, EDIT_EN)[lang] if roll < 0.45 else (LINK_ZH, LINK_EN)[lang])
     if roll > 0.85:

@@ -117,7 +117,7 @@ def rows(rng: random.Random) -> list[Row]:
             out += [(term, category, term), (sentences.compose(term, lang, rng), category, term)]
     for lang, nouns in ((0, sentences.NOUNS_ZH), (1, sentences.NOUNS_EN)):
         out += [(n, None, n) for n in nouns]
-        for _ in range(11000):
+        for _ in range(17000):
             text = sentences.innocent(rng, lang)
             out.append((text, None, text))
     for _ in range(2500):
