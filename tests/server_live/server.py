@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -63,6 +64,7 @@ class Server:
         self.process = subprocess.Popen(command + list(flags), env={**os.environ, **(environment or {})},
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=prelude)
         self.key = None
+        self.local = threading.local()  # .address: where this thread's requests come from
         if "--api-key" in flags:
             self.key = flags[flags.index("--api-key") + 1]
         if wait:
@@ -107,6 +109,7 @@ class Server:
         raise RuntimeError("the server did not become ready")
 
     def request(self, method, path, body=None, headers=None, timeout=60, source=None):
+        source = source or getattr(self.local, "address", None)
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout,
                                                 source_address=(source, 0) if source else None)
         headers = dict(headers or {})

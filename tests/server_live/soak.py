@@ -35,6 +35,7 @@ def main():
 
         def client(number):
             rng = random.Random(number)
+            s.local.address = f"127.0.1.{number + 1}"  # the connections of one address are capped
             while not stop.is_set():
                 dice = rng.random()
                 try:
@@ -42,14 +43,14 @@ def main():
                         answer = s.post("/v1/jobs", rng.choice([{"prompt": ""}, {"width": 3}, {"prompt": "duck", "n": 99}]))
                         outcome = "bad" if answer.status == 400 else f"unexplained {answer.status}"
                     elif dice < 0.10:
-                        c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=10)
+                        c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=10, source_address=(f"127.0.2.{number + 1}", 0))
                         c.request("POST", "/v1/images/generations", json.dumps({"prompt": "duck", "seed": rng.randint(0, 10**9)}),
                                   {"Content-Type": "application/json"})
                         time.sleep(rng.random() * 0.03)
                         c.close()
                         outcome = "disconnected"
                     else:
-                        wish = {"prompt": f"a duck {rng.randint(0, 500)}", "seed": rng.randint(0, 3)}
+                        wish = {"prompt": f"a duck {rng.randint(0, 500)}", "seed": rng.randint(0, 3) if dice < 0.5 else rng.randint(4, 10**9)}
                         answer = s.post("/v1/jobs", wish)
                         if answer.status in (429, 503):
                             outcome = f"refused {answer.status}"
