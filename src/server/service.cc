@@ -191,10 +191,11 @@ Service::Impl::Impl(asio::io_context& io_, ServiceOptions o)
           [this](const std::string& model) { return times.step_seconds(model); }});
 }
 
+// Devices that work, or will in a moment: a worker that was replaced just now is no reason to turn anyone away.
 int Service::Impl::capacity() const {
   int working = 0;
   for (const Supervisor* w : dispatcher->workers())
-    working += w->state() == Supervisor::State::ready || w->state() == Supervisor::State::busy;
+    working += w->state() != Supervisor::State::open && w->state() != Supervisor::State::stopped;
   return working;
 }
 

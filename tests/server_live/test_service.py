@@ -290,7 +290,7 @@ def test_j6_degrades_before_it_refuses_and_recovers():
     with Server("--deadline", "4", "--max-batch", "1", synthetic=40) as s:  # 8 steps: 0.32 s
         for i in range(6):
             s.draw({"prompt": "a small duck", "seed": i, "steps": 8})
-        answers = [s.post("/v1/jobs", {"prompt": "duck", "seed": i, "steps": 8}) for i in range(40)]
+        answers = [s.post("/v1/jobs", {"prompt": "duck", "seed": i, "steps": 8}) for i in range(120)]
         jobs = [a.json() for a in answers if a.status == 202]
         degraded = [j for j in jobs if j["degraded"]]
         assert degraded and not jobs[0]["degraded"] and any(a.status == 429 for a in answers)
