@@ -18,6 +18,12 @@ std::string_view name(JobStatus status) {
 JobBoard::JobBoard(BoardLimits limits, std::function<double()> now, Hooks hooks)
     : limits_(limits), now_(std::move(now)), hooks_(std::move(hooks)) {}
 
+// A work and its jobs hold each other as long as it is not over.
+JobBoard::~JobBoard() {
+  for (const auto& work : waiting_) work->jobs.clear();
+  for (const auto& work : running_) work->jobs.clear();
+}
+
 void JobBoard::enqueue(const JobPointer& job, Work work) {
   ++totals_.accepted;
   jobs_[job->id] = job;

@@ -32,6 +32,9 @@ class JobBoard {
     std::function<void(const std::string& work)> abandon;  // nobody waits for this running work any more
   };
   JobBoard(BoardLimits limits, std::function<double()> now, Hooks hooks);
+  ~JobBoard();
+  JobBoard(const JobBoard&) = delete;
+  JobBoard& operator=(const JobBoard&) = delete;
 
   // A job that will be drawn: joins a work of the same key that waits or runs, else becomes a work of its own.
   void enqueue(const JobPointer& job, Work work);
