@@ -145,7 +145,7 @@ def sizes_and_encodings(target):
     chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
     # What the server discards after its answer, and what the kernel holds, are sent but not buffered by it.
     target.attack("A2 256 MiB chunked", {413, 0}, post("Transfer-Encoding: chunked"), repeat(chunk, 256 * MIB),
-                  growth=25 * MIB, sent_limit=limit + 24 * MIB, timeout=20)
+                  growth=limit + limit // 4, sent_limit=limit + 24 * MIB, timeout=20)
     bomb = gzip.compress(bytes(512 * MIB), 1)
     target.attack(f"A3 gzip bomb of {len(bomb):,} B", {415}, post("Content-Encoding: gzip", f"Content-Length: {len(bomb)}"),
                   bomb, growth=MIB)
