@@ -61,10 +61,11 @@ int run_serve(const CommandLine& line) {
   s.max_vram = o.text("max-vram");
   s.precision = o.text("precision");
   s.state_folder = state_folder(o);
-  s.deadline_s = *o.real("deadline");
+  s.deadline_s = o.real("deadline");
   s.synthetic_ms = *o.real("synthetic-step-ms");
   s.batch = static_cast<size_t>(*o.integer("max-batch"));
-  s.rate_per_minute = static_cast<int>(*o.integer("rate-limit"));
+  if (const auto rate = o.integer("rate-limit")) s.rate_per_minute = static_cast<int>(*rate);
+  s.worker_silence_s = *o.real("worker-silence");
   s.threads = static_cast<int>(*o.integer("threads"));
   s.safety = o.text("safety") == "on";
   s.log_prompts = o.flag("log-prompts");

@@ -26,6 +26,7 @@ void visit_fields(auto& r, const Visit& visit) {
   visit("preview", r.preview);
   visit("label", r.label);
   visit("auto_mask", r.auto_mask);
+  visit("check_pictures", r.check_pictures);
   visit("postprocess", r.postprocess);
   visit("latent_path", r.latent_path);
 }

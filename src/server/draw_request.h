@@ -27,6 +27,9 @@ struct DrawRequest {
   double cfg_scale = -1;  // < 0: the model's default
   int64_t seed = 0;
   bool seed_given = false, preview = false, label = false, label_given = false, auto_mask = false;
+  // Look at uploads, previews and results. The look was made for drawings and takes a beige backdrop for skin, so it
+  // guards the children's profile and server alone; photographs of a shop are judged by their words.
+  bool check_pictures = false;
   double deadline_s = 0;       // 0: the server's default
   nlohmann::json postprocess;  // null: none
   std::vector<Blob> images;    // encoded; 1-3: an edit

@@ -1,30 +1,13 @@
 #include "server/service.h"
 
-#include <fmt/format.h>
 #include <openssl/rand.h>
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <chrono>
 
 #include "base/error.h"
 #include "editing/instruction.h"
-#include "editing/postprocess.h"
-#include "safety/safety.h"
-#include "server/api/events.h"
 #include "server/cache/cache_key.h"
-#include "server/cache/latent_pool.h"
-#include "server/cache/template_cache.h"
-#include "server/devices.h"
-#include "server/monitor/gpu_load.h"
-#include "server/monitor/history.h"
-#include "server/monitor/log.h"
-#include "server/monitor/metrics.h"
-#include "server/policy/admission.h"
-#include "server/policy/brown_out.h"
-#include "server/policy/rate_limiter.h"
-#include "server/policy/router.h"
-#include "server/policy/service_times.h"
+#include "server/service_impl.h"
 
 namespace inkling::server {
 
@@ -34,18 +17,12 @@ namespace {
 
 constexpr auto kTick = std::chrono::milliseconds(250);
 
-double monotonic() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
 int64_t random_seed() {
   uint64_t value = 0;
   if (RAND_bytes(reinterpret_cast<unsigned char*>(&value), sizeof(value)) != 1)
     throw RuntimeError("the system gives no random numbers");
   return static_cast<int64_t>(value >> 33);  // 31 bits: easy to read, to type and to repeat
 }
-
-nlohmann::json or_null(const std::string& text) { return text.empty() ? nlohmann::json() : nlohmann::json(text); }
 
 ServerConfig read_config(const ServiceOptions& o) {
   ServerConfig config = o.config_file.empty() ? default_config() : load_config(o.config_file);
@@ -65,78 +42,11 @@ std::vector<std::string> names(const std::vector<DeviceOptions>& devices) {
   return all;
 }
 
-template <typename Cache>
-nlohmann::json cache_json(const Cache& cache) {
-  const CacheStats s = cache.stats();
-  return {{"hits", s.hits},       {"misses", s.misses},   {"entries", s.entries},        {"bytes", s.bytes},
-          {"evicted", s.evicted}, {"corrupt", s.corrupt}, {"in_order", cache.in_order()}};
-}
-
 }  // namespace
 
-struct Service::Impl {
-  Impl(asio::io_context& io_, ServiceOptions o);
-
-  Answer submit(Submission s);
-  // The parts of submit(), in their order; each may end the matter.
-  void apply_profile(DrawRequest& wish) const;
-  std::optional<ErrorAnswer> check_safety(const Submission& s);
-  std::optional<ErrorAnswer> choose_model(Job& job, const std::string& prompt);
-  std::optional<ErrorAnswer> degrade(Job& job);
-  bool answer_from_cache(const JobPointer& job, Work& work, const std::string& prompt);
-  bool answer_from(const JobPointer& job, const std::optional<CachedResult>& found, const char* cache);
-
-  void over(const Job& job);
-  void drawn(const Dispatcher::Drawn& d);
-  void keep(const Work& work, const std::vector<Picture>& pictures);
-  ErrorAnswer explain(const Work& work, const nlohmann::json& failed);
-  void learn_fingerprints();
-  void tick();
-  void schedule_tick();
-  void check_drained();
-
-  int capacity() const;
-  double work_ahead() const;
-  double predicted_wait() const { return work_ahead() / std::max(1, capacity()); }
-  JobShape shape_of(const DrawRequest& wish) const;
-  TemplateKey template_key(const DrawRequest& wish, const std::string& owner) const;
-  std::string label_of(const Job& job) const { return job.model.empty() ? "none" : job.model; }
-  nlohmann::json job_json(const Job& job) const;
-  nlohmann::json stats() const;
-
-  asio::io_context& io;
-  const ServiceOptions options;
-  const ServerConfig config;
-  const std::vector<DeviceOptions> devices;
-  const WishLimits limits;
-  Log log;
-  std::unique_ptr<SafetyFilter> safety;
-  ServiceTimes times;
-  Admission admission;
-  BrownOut brown_out;
-  RateLimiter rate;
-  ModelRouter router;
-  RequestFrequency frequency;
-  Metrics metrics;
-  History history;
-  GpuLoad gpu;
-  std::unique_ptr<ResultCache> results;
-  std::unique_ptr<TemplateCache> templates;
-  LatentPool pool;
-  uint64_t pool_hits = 0, pool_misses = 0;
-  Sessions sessions;
-  JobBoard board;
-  std::unique_ptr<Dispatcher> dispatcher;
-  asio::steady_timer timer;
-  const double started = monotonic(), started_unix = unix_seconds();
-  double drain_until = 0;
-  bool draining = false;
-  std::function<void()> drained;
-  std::function<nlohmann::json()> http_counters;
-  std::map<std::string, std::string> fingerprints;  // by model, as the workers say
-  std::map<std::string, uint64_t> blocks;           // by category
-  uint64_t refused = 0, rejected = 0, oom = 0;
-};
+double monotonic() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 Service::Impl::Impl(asio::io_context& io_, ServiceOptions o)
     : io(io_),
@@ -147,7 +57,8 @@ Service::Impl::Impl(asio::io_context& io_, ServiceOptions o)
       times(config.models),
       admission({.hard_cap = config.limits.queue, .deadline_cap = true, .predicted_wait = true}),
       brown_out(config.brown_out, config.models),
-      rate(options.rate_per_minute, static_cast<size_t>(config.limits.rate_keys)),
+      rate(options.rate_per_minute.value_or(config.limits.rate_per_minute),
+           static_cast<size_t>(config.limits.rate_keys)),
       router(config),
       frequency(config.routing.frequency_window_s),
       metrics(ids(config.models), names(devices)),
@@ -168,27 +79,29 @@ Service::Impl::Impl(asio::io_context& io_, ServiceOptions o)
   d.breaker = config.breaker;
   d.batch = options.batch;
   d.warm_up_model = config.models.front().id;
-  if (const char* silence = std::getenv("INKLING_WORKER_SILENCE")) d.supervisor.silent_seconds = std::atof(silence);
+  d.supervisor.silent_seconds = options.worker_silence_s;
   dispatcher = std::make_unique<Dispatcher>(
       io, board, d, monotonic,
-      Dispatcher::Hooks{
-          [this](const std::string& id) -> nlohmann::json {
-            const ModelEntry* m = config.find(id);
-            if (m == nullptr) m = &config.models.front();
-            const std::string precision = m->precision == "auto" ? options.precision : m->precision;
-            return {{"id", m->id}, {"path", m->path == "shipped" ? "" : m->path}, {"precision", precision}};
-          },
-          [this](const Dispatcher::Drawn& drawing) { drawn(drawing); },
-          [this](const Work& work, const nlohmann::json& failed) { return explain(work, failed); },
-          [this](double seconds, const std::string& model) {
-            times.observe_step(model, seconds);
-            metrics.step(model, seconds);
-          },
-          [this](const std::string& device, const std::string& reason) {
-            metrics.worker_restart(device);
-            log.write(LogLevel::warning, "worker", {{"device", device}, {"reason", reason}});
-          },
-          [this](const std::string& model) { return times.step_seconds(model); }});
+      Dispatcher::Hooks{[this](const std::string& id) -> nlohmann::json {
+                          const ModelEntry* m = config.find(id);
+                          if (m == nullptr) m = &config.models.front();
+                          const std::string precision = m->precision == "auto" ? options.precision : m->precision;
+                          return {{"id", m->id},
+                                  {"path", m->path == "shipped" ? "" : m->path},
+                                  {"precision", precision},
+                                  {"embedding_bytes", config.cache.embedding_bytes}};
+                        },
+                        [this](const Dispatcher::Drawn& drawing) { drawn(drawing); },
+                        [this](const Work& work, const nlohmann::json& failed) { return explain(work, failed); },
+                        [this](double seconds, const std::string& model) {
+                          times.observe_step(model, seconds);
+                          metrics.step(model, seconds);
+                        },
+                        [this](const std::string& device, const std::string& reason) {
+                          metrics.worker_restart(device);
+                          log.write(LogLevel::warning, "worker", {{"device", device}, {"reason", reason}});
+                        },
+                        [this](const std::string& model) { return times.step_seconds(model); }});
 }
 
 // Devices that work, or will in a moment: a worker that was replaced just now is no reason to turn anyone away.
@@ -197,6 +110,18 @@ int Service::Impl::capacity() const {
   for (const Supervisor* w : dispatcher->workers())
     working += w->state() != Supervisor::State::open && w->state() != Supervisor::State::stopped;
   return working;
+}
+
+std::optional<GpuSample> Service::Impl::gpu_of(const std::string& device) const {
+  constexpr std::string_view kGpu = "cuda:";
+  return device.starts_with(kGpu) ? gpu.sample(std::atoi(device.c_str() + kGpu.size())) : std::nullopt;
+}
+
+std::optional<double> Service::Impl::utilisation() const {
+  std::optional<double> busiest;
+  for (const Supervisor* w : dispatcher->workers())
+    if (const auto sample = gpu_of(w->device())) busiest = std::max(busiest.value_or(0), sample->utilisation);
+  return busiest;
 }
 
 // Device seconds of everything accepted; what runs counts for what is left of it.
@@ -229,6 +154,8 @@ void Service::Impl::apply_profile(DrawRequest& wish) const {
   const bool kids = wish.profile == "kids";
   if (wish.style.empty()) wish.style = kids && !wish.edit() ? "kids_cute_v2" : "none";
   if (kids && !wish.label_given) wish.label = true;
+  // No wish talks a children's server out of looking.
+  wish.check_pictures = options.safety && (kids || options.profile == "kids");
   if (kids && !wish.edit()) wish.prompt = complete_wish(wish.prompt).prompt;
 }
 
@@ -260,9 +187,8 @@ std::optional<ErrorAnswer> Service::Impl::choose_model(Job& job, const std::stri
   query.frequency = frequency.count(prompt, monotonic());
   for (const Supervisor* w : dispatcher->workers()) {
     DeviceState device{w->device(), w->breaker().state() != Breaker::State::open, std::nullopt};
-    if (device.name.starts_with("cuda:"))
-      if (const auto sample = gpu.sample(std::atoi(device.name.c_str() + 5)))
-        device.room_bytes = sample->free_bytes + w->description().value("device_bytes", int64_t{0});
+    if (const auto sample = gpu_of(device.name))
+      device.room_bytes = sample->free_bytes + w->description().value("device_bytes", int64_t{0});
     query.devices.push_back(device);
   }
   query.predicted_s = [&](const std::string& model) {
@@ -286,9 +212,7 @@ std::optional<ErrorAnswer> Service::Impl::choose_model(Job& job, const std::stri
 }
 
 std::optional<ErrorAnswer> Service::Impl::degrade(Job& job) {
-  std::optional<double> busy;
-  if (const auto sample = gpu.sample(0)) busy = sample->utilisation;
-  brown_out.update(monotonic(), predicted_wait(), job.wish.deadline_s, busy);
+  brown_out.update(monotonic(), predicted_wait(), job.wish.deadline_s, utilisation());
   if (brown_out.level() == 0) return std::nullopt;
   if (brown_out.refuses()) return too_busy(brown_out.reason(), std::max(1.0, predicted_wait() / 2));
   JobParameters p{job.wish.steps, job.wish.width, job.wish.height, job.wish.model, job.wish.edit()};
@@ -384,7 +308,7 @@ Service::Answer Service::Impl::submit(Submission s) {
   job->session = s.session;
   job->node_parent = s.node_parent;
   if (job->wish.rerun) job->notes.push_back("the chain of edits was long, so it was drawn again from the original");
-  if (job->wish.deadline_s <= 0) job->wish.deadline_s = options.deadline_s;
+  if (job->wish.deadline_s <= 0) job->wish.deadline_s = usual_deadline();
   if (!job->wish.seed_given) job->wish.seed = random_seed();
   const std::string prompt = job->wish.prompt;
   apply_profile(job->wish);
@@ -541,16 +465,14 @@ void Service::Impl::tick() {
   board.tick();
   sessions.tick();
   dispatcher->tick();
-  brown_out.update(now, predicted_wait(), options.deadline_s, std::nullopt);
+  brown_out.update(now, predicted_wait(), usual_deadline(), utilisation());
   metrics.degrade_level(brown_out.level());
   metrics.jobs(board.running(), board.waiting());
   if (const auto bytes = resident_bytes()) metrics.resident_memory(static_cast<double>(*bytes));
   for (const Supervisor* w : dispatcher->workers()) {
     metrics.breaker_state(w->device(), static_cast<int>(w->breaker().state()));
     metrics.device_memory(w->device(), w->description().value("device_bytes", 0.0));
-    if (w->device().starts_with("cuda:"))
-      if (const auto sample = gpu.sample(std::atoi(w->device().c_str() + 5)))
-        metrics.gpu_utilisation(w->device(), sample->utilisation);
+    if (const auto sample = gpu_of(w->device())) metrics.gpu_utilisation(w->device(), sample->utilisation);
   }
   history.sample(now, unix_seconds(), board.waiting(), board.running(), metrics.latency(now).p95, board.totals().done);
   check_drained();
@@ -561,114 +483,6 @@ void Service::Impl::check_drained() {
   if (board.waiting() + board.running() > 0 && monotonic() < drain_until) return;
   dispatcher->stop();
   std::exchange(drained, {})();
-}
-
-nlohmann::json Service::Impl::job_json(const Job& job) const {
-  const double now = monotonic();
-  nlohmann::json j{{"id", job.id},
-                   {"object", "job"},
-                   {"status", name(job.status)},
-                   {"created", job.created_unix},
-                   {"profile", job.wish.profile},
-                   {"prompt", job.wish.instruction.empty() ? job.wish.prompt : job.wish.instruction},
-                   {"queue_position", nullptr},
-                   {"eta_s", nullptr},
-                   {"phase", job.phase},
-                   {"step", job.step},
-                   {"steps", job.steps},
-                   {"degraded", !job.degradations.empty()},
-                   {"degradations", job.degradations},
-                   {"model", job.model},
-                   {"model_reason", job.model_reason},
-                   {"cache", or_null(job.cache)},
-                   {"images", nlohmann::json::array()},
-                   {"error", job.error ? job.error->json()["error"] : nlohmann::json()},
-                   {"notes", job.notes},
-                   {"session", or_null(job.session)},
-                   {"node", or_null(job.node)}};
-  if (const auto position = board.position(job)) j["queue_position"] = *position;
-  if (!is_over(job.status) && job.work) {
-    double ahead = 0;
-    if (job.status == JobStatus::queued) {
-      for (const auto& work : board.waiting_works()) {
-        if (work == job.work) break;
-        ahead += work->service_s;
-      }
-      for (const auto& work : board.running_works()) ahead += work->service_s / 2;
-      ahead = ahead / std::max(1, capacity()) + job.work->service_s;
-    } else {
-      ahead = job.work->service_s * (job.steps > 0 ? 1 - static_cast<double>(job.step) / job.steps : 1);
-    }
-    j["eta_s"] = ahead;
-  }
-  for (size_t i = 0; i < job.pictures.size(); ++i)
-    j["images"].push_back({{"url", "/v1/jobs/" + job.id + "/images/" + std::to_string(i)},
-                           {"seed", job.pictures[i].seed},
-                           {"width", job.pictures[i].width},
-                           {"height", job.pictures[i].height},
-                           {"format", job.wish.output_format}});
-  const double end = is_over(job.status) ? job.finished : now;
-  j["timings"] = {{"queue_s", (job.started > 0 ? job.started : end) - job.created},
-                  {"run_s", job.started > 0 ? end - job.started : 0.0},
-                  {"phases", job.seconds.is_null() ? nlohmann::json::object() : job.seconds}};
-  return j;
-}
-
-nlohmann::json Service::Impl::stats() const {
-  const double now = monotonic();
-  nlohmann::json workers = nlohmann::json::array();
-  nlohmann::json embedding{{"hits", 0}, {"misses", 0}, {"entries", 0}, {"bytes", 0}};
-  for (const Supervisor* w : dispatcher->workers()) {
-    const nlohmann::json& d = w->description();
-    nlohmann::json load;
-    if (w->device().starts_with("cuda:"))
-      if (const auto s = gpu.sample(std::atoi(w->device().c_str() + 5)))
-        load = {{"utilisation", s->utilisation}, {"used_bytes", s->used_bytes}, {"total_bytes", s->total_bytes}};
-    if (d.contains("embedding_cache"))
-      for (const char* field : {"hits", "misses", "entries", "bytes"})
-        embedding[field] = embedding[field].get<int64_t>() + d["embedding_cache"].value(field, int64_t{0});
-    workers.push_back({{"device", w->device()},
-                       {"state", name(w->state())},
-                       {"pid", w->pid()},
-                       {"restarts", w->restarts()},
-                       {"breaker", name(w->breaker().state())},
-                       {"model", d.value("model", "")},
-                       {"device_bytes", d.value("device_bytes", int64_t{0})},
-                       {"memory_bytes", w->pid() > 0 ? resident_bytes(w->pid()).value_or(0) : 0},
-                       {"gpu", load}});
-  }
-  const BoardTotals& t = board.totals();
-  const auto latency = metrics.latency(now), queue = metrics.queue(now);
-  nlohmann::json j{
-      {"uptime_s", now - started},
-      {"version", INKLING_VERSION},
-      {"workers", workers},
-      {"queue",
-       {{"waiting", board.waiting()},
-        {"running", board.running()},
-        {"limit", config.limits.queue},
-        {"predicted_wait_s", predicted_wait()}}},
-      {"degrade", {{"level", brown_out.level()}, {"reason", brown_out.reason()}}},
-      {"totals",
-       {{"accepted", t.accepted},
-        {"done", t.done},
-        {"failed", t.failed},
-        {"cancelled", t.cancelled},
-        {"refused", refused},
-        {"rejected", rejected}}},
-      {"latency", {{"p50_s", latency.p50}, {"p95_s", latency.p95}, {"p99_s", latency.p99}, {"queue_p95_s", queue.p95}}},
-      {"step_s", times.step_seconds(config.models.front().id)},
-      {"cache",
-       {{"result", results ? cache_json(*results) : nlohmann::json::object()},
-        {"template", templates ? cache_json(*templates) : nlohmann::json::object()},
-        {"latent", {{"hits", pool_hits}, {"misses", pool_misses}, {"entries", pool.size()}}},
-        {"embedding", embedding}}},
-      {"safety_blocks", blocks},
-      {"oom", oom},
-      {"sessions", sessions.size()},
-      {"history", history.json()}};
-  if (http_counters) j["http"] = http_counters();
-  return j;
 }
 
 Service::Service(asio::io_context& io, ServiceOptions options)
@@ -702,45 +516,6 @@ nlohmann::json Service::job_json(const Job& job) const { return impl_->job_json(
 nlohmann::json Service::stats() const { return impl_->stats(); }
 std::string Service::metrics() const { return impl_->metrics.text(); }
 bool Service::ready() const { return !impl_->draining && impl_->dispatcher->ready(); }
-
-nlohmann::json Service::models() const {
-  nlohmann::json data = nlohmann::json::array();
-  for (const ModelEntry& m : impl_->config.models)
-    data.push_back({{"id", m.id},
-                    {"object", "model"},
-                    {"created", static_cast<int64_t>(impl_->started_unix)},
-                    {"owned_by", "inkling"},
-                    {"kind", name(m.kind)},
-                    {"edit", m.edit},
-                    {"generate", m.text}});
-  return {{"object", "list"}, {"data", data}};
-}
-
-nlohmann::json Service::config() const {
-  const WishLimits& l = impl_->limits;
-  nlohmann::json presets = nlohmann::json::array();
-  for (const SizePreset& p : size_presets())
-    presets.push_back({{"id", p.name}, {"width", p.width}, {"height", p.height}});
-  const int side = impl_->config.models.front().side;
-  nlohmann::json sizes = nlohmann::json::array();
-  for (const int s : {256, 384, 512, 768, 1024})
-    if (s <= std::max(side, 256)) sizes.push_back(s);
-  return {{"profile", impl_->options.profile},
-          {"profiles", {"kids", "editor", "open"}},
-          {"styles", {"none", "kids_cute_v2"}},
-          {"models", models()["data"]},
-          {"limits",
-           {{"max_images", l.max_images},
-            {"max_image_bytes", l.image_bytes},
-            {"max_n", l.max_n},
-            {"max_side", l.max_side},
-            {"prompt_chars", l.prompt_characters}}},
-          {"default_size", side},
-          {"sizes", sizes},
-          {"size_presets", presets},
-          {"chain_limit", impl_->sessions.limits().chain},
-          {"version", INKLING_VERSION}};
-}
 
 std::optional<double> Service::rate_limited(const std::string& who) { return impl_->rate.limited(who, monotonic()); }
 

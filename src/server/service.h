@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,10 +30,12 @@ struct ServiceOptions {
   std::string state_folder;  // caches; empty: nothing is kept on disk
   std::string pool_folder;   // *.latent; empty: state_folder/pool
   std::string precision = "auto";
-  double deadline_s = 120;  // of wishes that name none
-  double synthetic_ms = 0;  // workers draw ramps (load tests)
+  std::optional<double> deadline_s;  // of wishes that name none; empty: the configuration's
+  double synthetic_ms = 0;           // workers draw ramps (load tests)
   size_t batch = 4;
-  int threads = 0, rate_per_minute = 30;
+  int threads = 0;
+  std::optional<int> rate_per_minute;  // empty: the configuration's; 0: no limit
+  double worker_silence_s = 15;        // without a sign of life: replaced
   bool safety = true, log_prompts = false;
   std::string log_file;  // empty: standard error
 };

@@ -236,6 +236,14 @@ def test_unfit_wishes_are_refused_kindly(shipped):
     assert hidden.status == 400
 
 
+def test_no_wish_talks_a_childrens_server_out_of_looking(shipped):
+    wish = {"prompt": "make the background blue", "seed": 1, "profile": "open", "images": [data_url(png(64, 64, color=(200, 0, 40)))]}
+    assert shipped.draw(wish)["status"] == "succeeded"
+    with Server("--profile", "kids") as s:
+        refused = s.draw(wish)
+        assert refused["status"] == "failed" and refused["error"]["code"] == "moderation_blocked", refused
+
+
 def test_an_editing_session(shipped):
     drawn = shipped.draw({"prompt": "a yellow duck", "seed": 3})
     picture = shipped.get(drawn["images"][0]["url"]).body
@@ -477,7 +485,7 @@ def test_h3_workers_are_killed_and_no_job_is_lost():
 
 
 def test_h3_a_stopped_worker_is_replaced():
-    with Server(synthetic=50, environment={"INKLING_WORKER_SILENCE": "3"}) as s:
+    with Server("--worker-silence", "3", synthetic=50) as s:
         job = s.job({"prompt": "duck", "seed": 1, "steps": 20})
         time.sleep(0.2)
         os.kill(s.worker_pid(), signal.SIGSTOP)

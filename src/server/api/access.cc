@@ -1,11 +1,11 @@
 #include "server/api/access.h"
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 
 #include <algorithm>
 
 #include "base/error.h"
+#include "server/api/base64.h"
 #include "server/cache/sha256.h"
 
 namespace inkling::server {
@@ -32,12 +32,8 @@ bool same_in_constant_time(const std::string& a, const std::string& b) {
 }
 
 std::string password_of_basic(std::string_view encoded) {
-  if (encoded.empty() || encoded.size() % 4 != 0 || encoded.size() > 4096) return {};
-  std::string plain(encoded.size() / 4 * 3, '\0');
-  if (EVP_DecodeBlock(reinterpret_cast<unsigned char*>(plain.data()),
-                      reinterpret_cast<const unsigned char*>(encoded.data()), static_cast<int>(encoded.size())) < 0)
-    return {};
-  while (!plain.empty() && plain.back() == '\0') plain.pop_back();
+  if (encoded.size() > 4096) return {};
+  const std::string plain = base64_decode(encoded).value_or("");
   const size_t colon = plain.find(':');
   return colon == std::string::npos ? std::string() : plain.substr(colon + 1);
 }

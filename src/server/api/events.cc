@@ -4,6 +4,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "server/api/base64.h"
 #include "server/api/json_input.h"
 
 namespace inkling::server {

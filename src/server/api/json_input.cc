@@ -1,12 +1,11 @@
 #include "server/api/json_input.h"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
 #include <set>
 
 #include "base/error.h"
 #include "formats/utf8.h"
+#include "server/api/base64.h"
 #include "text/unicode.h"
 
 namespace inkling::server {
@@ -51,14 +50,6 @@ void check_prompt(const std::string& field, const std::string& text, size_t max_
     throw ArgumentError("{}: has {} characters, at most {} are accepted", field, characters, max_characters);
 }
 
-std::string base64_encode(std::string_view bytes) {
-  std::string out((bytes.size() + 2) / 3 * 4 + 1, '\0');
-  const int n = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                                reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<int>(bytes.size()));
-  out.resize(static_cast<size_t>(n));
-  return out;
-}
-
 Blob decode_picture_text(const std::string& field, std::string_view text, size_t max_bytes) {
   if (text.starts_with("http://") || text.starts_with("https://") || text.starts_with("file:"))
     throw ArgumentError("{}: this server fetches no pictures; send the bytes as a data: URL or as multipart", field);
@@ -69,19 +60,13 @@ Blob decode_picture_text(const std::string& field, std::string_view text, size_t
     text.remove_prefix(comma + 1);
   }
   if (text.size() / 4 * 3 > max_bytes + 3) throw ArgumentError("{}: is larger than {} MiB", field, max_bytes >> 20);
-  // Some clients leave out the padding, some break lines.
+  // Some clients break lines.
   std::string clean;
-  clean.reserve(text.size() + 4);
+  clean.reserve(text.size());
   std::ranges::copy_if(text, std::back_inserter(clean), [](char c) { return c != '\n' && c != '\r' && c != ' '; });
-  while (clean.ends_with('=')) clean.pop_back();
-  const size_t missing = (4 - clean.size() % 4) % 4;
-  if (clean.empty() || missing == 3) throw ArgumentError("{}: is not valid base64", field);
-  clean.append(missing, '=');
-  auto bytes = std::make_shared<std::string>(clean.size() / 4 * 3, '\0');
-  const int n = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes->data()),
-                                reinterpret_cast<const unsigned char*>(clean.data()), static_cast<int>(clean.size()));
-  if (n < 0) throw ArgumentError("{}: is not valid base64", field);
-  bytes->resize(static_cast<size_t>(n) - missing);
+  auto plain = base64_decode(clean);
+  if (!plain) throw ArgumentError("{}: is not valid base64", field);
+  const auto bytes = std::make_shared<const std::string>(std::move(*plain));
   check_picture_bytes(field, *bytes, max_bytes);
   return bytes;
 }

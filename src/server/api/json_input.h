@@ -15,7 +15,6 @@ nlohmann::json parse_json(std::string_view text);
 // Valid UTF-8, 1..max_characters code points, not only spaces, no NUL. Throws ArgumentError naming the field.
 void check_prompt(const std::string& field, const std::string& text, size_t max_characters);
 
-std::string base64_encode(std::string_view bytes);
 // A data: URL of a picture, or plain base64. Throws ArgumentError naming the field; a remote URL is refused with the
 // reason (the server fetches nothing).
 Blob decode_picture_text(const std::string& field, std::string_view text, size_t max_bytes);

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "server/api/base64.h"
 #include "server/api/events.h"
 #include "server/api/json_input.h"
 

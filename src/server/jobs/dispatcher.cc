@@ -102,7 +102,7 @@ void Dispatcher::on_warm(Device& device, const Frame& frame) {
 void Dispatcher::dispatch() {
   const bool fallback = fallback_wanted();
   for (const auto& device : devices_) {
-    if (device->options.fallback && fallback && !device->started && !finishing_) {
+    if (device->options.fallback && fallback && !device->started && !stopping_) {
       device->started = true;
       device->supervisor->start();
     }
@@ -201,13 +201,8 @@ void Dispatcher::tick() {
   dispatch();
 }
 
-void Dispatcher::finish() {
-  finishing_ = true;
-  for (const auto& device : devices_) device->supervisor->finish();
-}
-
 void Dispatcher::stop() {
-  finishing_ = true;
+  stopping_ = true;
   for (const auto& device : devices_) device->supervisor->stop();
 }
 
@@ -220,12 +215,6 @@ std::vector<const Supervisor*> Dispatcher::workers() const {
   for (const auto& device : devices_)
     if (device->started) all.push_back(device->supervisor.get());
   return all;
-}
-
-const Supervisor* Dispatcher::fallback_in_use() const {
-  for (const auto& device : devices_)
-    if (device->options.fallback && device->working() && fallback_wanted()) return device->supervisor.get();
-  return nullptr;
 }
 
 }  // namespace inkling::server

@@ -56,11 +56,9 @@ class Dispatcher {
   void dispatch();
   void abandon(const std::string& work);
   void tick();
-  void finish();       // workers end after their present batch
-  void stop();         // now
+  void stop();         // at once: no worker is left
   bool ready() const;  // at least one device has drawn its warm-up picture and may work
   std::vector<const Supervisor*> workers() const;
-  const Supervisor* fallback_in_use() const;
 
  private:
   struct Device;
@@ -77,7 +75,7 @@ class Dispatcher {
   const Hooks hooks_;
   std::vector<std::unique_ptr<Device>> devices_;
   std::map<std::string, std::string> known_answers_;  // device, model fingerprint -> hash of the warm-up picture
-  bool finishing_ = false;
+  bool stopping_ = false;
 };
 
 }  // namespace inkling::server

@@ -15,6 +15,7 @@ namespace inkling::server {
 struct ModelSpec {
   std::string id, path;  // path empty: the model that ships
   std::string precision = "auto";
+  int64_t embedding_bytes = 64 << 20;  // host memory for encoded prompts
 };
 
 struct DrawnPicture {

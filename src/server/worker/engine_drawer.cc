@@ -41,6 +41,7 @@ class EngineDrawer : public Drawer {
     values.set("precision", model.precision);
     EngineOptions options = make_engine_options(values);
     options.keep_loaded = true;
+    options.embedding_cache_bytes = model.embedding_bytes;
     engine_ = std::make_unique<Engine>(options);
     model_ = model;
   }

@@ -190,7 +190,7 @@ struct Supervisor::Impl : std::enable_shared_from_this<Impl> {
     error_code ignored;
     link.close(ignored);
     ::kill(pid, SIGKILL);
-    const bool wanted = state == State::stopped || finishing;
+    const bool wanted = state == State::stopped || stopping;
     reap(reason, wanted);
   }
 
@@ -208,7 +208,7 @@ struct Supervisor::Impl : std::enable_shared_from_this<Impl> {
     timer.cancel();
     if (wanted) {
       state = State::stopped;
-      events.died("finished");
+      events.died("stopped");
       return;
     }
     state = State::down;
@@ -242,7 +242,7 @@ struct Supervisor::Impl : std::enable_shared_from_this<Impl> {
   pid_t pid = 0;
   uint64_t generation = 0;
   int restarts = 0;
-  bool finishing = false;
+  bool stopping = false;
   double last_word = 0, started = 0, pause = 0;
   nlohmann::json description = nlohmann::json::object();
 };
@@ -273,18 +273,8 @@ void Supervisor::run(const Frame& batch) {
 void Supervisor::cancel(const std::string& id) { impl_->send({{{"type", "cancel"}, {"id", id}}, {}}); }
 void Supervisor::kill(const std::string& reason) { impl_->ended(reason); }
 
-void Supervisor::finish() {
-  impl_->finishing = true;
-  if (impl_->pid == 0) {
-    impl_->state = State::stopped;
-    impl_->timer.cancel();
-    return;
-  }
-  impl_->send({{{"type", "finish"}}, {}});
-}
-
 void Supervisor::stop() {
-  impl_->finishing = true;
+  impl_->stopping = true;
   if (impl_->pid != 0) return impl_->ended("stopped");
   impl_->state = State::stopped;
   impl_->timer.cancel();

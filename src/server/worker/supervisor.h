@@ -51,8 +51,7 @@ class Supervisor {
   void cancel(const std::string& id);
   // Ends the process at once; it counts as a failure of the device and starts again.
   void kill(const std::string& reason);
-  // Ends after the present batch and does not start again.
-  void finish();
+  // Ends it at once and does not start again.
   void stop();
 
   // A batch that ended without a device error tells the breaker that all is well.

@@ -94,8 +94,7 @@ class Worker {
       std::optional<Frame> batch;
       {
         std::unique_lock lock(mutex_);
-        arrived_.wait(lock, [this] { return !batches_.empty() || finish_; });
-        if (batches_.empty()) return 0;
+        arrived_.wait(lock, [this] { return !batches_.empty(); });
         batch = std::move(batches_.front());
         batches_.pop_front();
       }
@@ -113,7 +112,6 @@ class Worker {
         if (type == "ping") link_.send({{"type", "pong"}});
         const std::lock_guard lock(mutex_);
         if (type == "run") batches_.push_back(std::move(*frame));
-        if (type == "finish") finish_ = true;
         if (type == "cancel") {
           const std::string id = frame->message.value("id", "");
           cancelled_.push_back(id);
@@ -145,7 +143,7 @@ class Worker {
     bool trusted = true;
     try {
       const nlohmann::json& model = frame.message.at("model");
-      drawer_->open({model.at("id"), model.at("path"), model.at("precision")});
+      drawer_->open({model.at("id"), model.at("path"), model.at("precision"), model.at("embedding_bytes")});
       trusted = draw();
     } catch (...) {
       for (const Task& task : tasks_) trusted = fail(task.id, std::current_exception()) && trusted;
@@ -183,9 +181,7 @@ class Worker {
     return trusted;
   }
 
-  // The look at pictures was made for drawings: it takes a beige backdrop for skin. So it guards the children's profile
-  // alone; photographs of a shop are judged by their words.
-  bool looks_at(const DrawRequest& wish) const { return safety_ != nullptr && wish.profile == "kids"; }
+  bool looks_at(const DrawRequest& wish) const { return safety_ != nullptr && wish.check_pictures; }
   void check_safe(const DrawRequest& wish, const Image& picture, const char* what) const {
     if (!looks_at(wish)) return;
     if (const SafetyVerdict verdict = safety_->check_picture(picture); verdict.blocked)
@@ -305,7 +301,6 @@ class Worker {
   std::deque<Frame> batches_;
   std::deque<Task> tasks_;  // of the present batch; addresses stay
   std::deque<std::string> cancelled_;
-  bool finish_ = false;
 };
 
 }  // namespace

@@ -2,8 +2,7 @@
 // previews and pictures. All that touches a model, a GPU or an uploaded picture happens here, so that whatever goes
 // wrong with them ends this process and never the server.
 //
-// From the server: {"type":"run","jobs":[{"id","request"}],"model":{...}}, {"type":"cancel","id"}, {"type":"ping"},
-// {"type":"finish"} (end after the present batch).
+// From the server: {"type":"run","jobs":[{"id","request"}],"model":{...}}, {"type":"cancel","id"}, {"type":"ping"}.
 // To the server: "ready", "progress", "preview", "done", "failed", "idle" (the batch is over), "pong".
 #pragma once
 
@@ -18,10 +17,9 @@ struct WorkerOptions {
   int threads = 0;          // 0: all cores
   bool safety = true;       // look at uploads and results of the children's profile
   double synthetic_ms = 0;  // > 0: no model; every step takes this long and the picture is a colour ramp (load tests)
-  std::string self_test_prompt = "a yellow duck";
 };
 
-// Runs until the link closes or "finish". Returns the exit code: 0, or 70 when the device can no longer be trusted.
+// Runs until the link closes (the process then ends with code 0). Returns 70 when the device can no longer be trusted.
 int run_worker(const WorkerOptions& options);
 
 }  // namespace inkling::server

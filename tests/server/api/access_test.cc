@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "server/api/base64.h"
 #include "server/api/json_input.h"
 #include "server/api/router.h"
 #include "server/api/wish_fields.h"

@@ -116,6 +116,7 @@ TEST(DrawRequest, EveryFieldThatChangesAPictureChangesTheKey) {
   EXPECT_TRUE(differs([](auto& w) { w.seed++; }));
   EXPECT_TRUE(differs([](auto& w) { w.label = true; }));
   EXPECT_TRUE(differs([](auto& w) { w.auto_mask = true; }));
+  EXPECT_TRUE(differs([](auto& w) { w.check_pictures = true; }));
   EXPECT_TRUE(differs([](auto& w) { w.postprocess["sharpen"] = 0.6; }));
   EXPECT_TRUE(differs([](auto& w) { w.images[0] = blob("onE"); }));
   EXPECT_TRUE(differs([](auto& w) { std::swap(w.images[0], w.images[1]); }));
