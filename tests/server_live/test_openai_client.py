@@ -7,7 +7,6 @@ import base64
 import io
 import time
 
-import httpx
 import openai
 import pytest
 from PIL import Image
@@ -133,7 +132,7 @@ def test_errors(client, server):
 
 def test_the_client_does_not_retry_what_would_fail_again(server):
     calls = []
-    transport = httpx.Client(event_hooks={"request": [lambda r: calls.append(r)]})
+    transport = openai.DefaultHttpxClient(event_hooks={"request": [lambda r: calls.append(r)]})
     client = openai.OpenAI(base_url=server.url + "/v1", api_key=KEY, max_retries=2, http_client=transport)
     with pytest.raises(openai.BadRequestError):
         client.images.generate(prompt="裸体的女人")
