@@ -435,10 +435,12 @@ async function editor_refusal_and_cancel(browser, options) {
 async function editor_keyboard(browser, options) {
   const t = await open(browser, url, '/editor', options);
   const { page } = t;
+  // Awaited from the start: the dialog is caught even when a slow machine handles the key before the wait.
+  const picked = page.waitForEvent('filechooser');
   await page.selectOption('#side', '256');
   await tab_to(page, '#choose');
-  const [chooser] = await Promise.all([page.waitForEvent('filechooser'), page.keyboard.press('Enter')]);
-  await chooser.setFiles(BAG);
+  await page.keyboard.press('Enter');
+  await (await picked).setFiles(BAG);
   await page.waitForSelector('ink-mask img[src^=blob]');
   await tab_to(page, '#mask-tools button');
   await page.keyboard.press('End');
