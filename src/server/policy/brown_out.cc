@@ -87,7 +87,8 @@ std::vector<std::string> BrownOut::apply(JobParameters& job) const {
       if (job.edit && job.width == 0) continue;
       const int width = job.width > 0 ? job.width : now->side, height = job.height > 0 ? job.height : now->side;
       const int side = now->side <= row.side ? now->side / 2 : row.side;
-      const double scale = std::sqrt(double(side) * side / (double(width) * height));
+      const double scale = std::max(std::sqrt(double(side) * side / (double(width) * height)),
+                                    static_cast<double>(now->min_side) / std::min(width, height));
       if (scale >= 1) continue;
       const int w = on_grid(width * scale), h = on_grid(height * scale);
       if (w == width && h == height) continue;

@@ -111,6 +111,7 @@ ModelEntry parse_model(const json& value, const std::string& path) {
   if (!m.text && !m.edit) fail(path, "a model for neither text nor edits", "at least one of the two");
   s.read("side", m.side, 16, 4096);
   if (m.side % 16 != 0) fail(s.at("side"), std::to_string(m.side), "a multiple of 16");
+  s.read("min_side", m.min_side, 16, 4096);
   s.read("steps", m.steps, 1, 100);
   s.read("passes", m.passes, 1, 2);
   const json* seconds = s.take("seconds");

@@ -25,6 +25,7 @@ struct ModelEntry {
   int64_t needs_bytes = 0;         // of device memory, weights and activations together
   bool text = true, edit = true;   // what it can draw
   int side = 256, steps = 8;       // its defaults: the shape that the seconds below speak of
+  int min_side = 256;              // no shorter side is chosen for it under load: what it draws there may be broken
   int passes = 1;                  // forwards a step: 2 with guidance
   double text_s = 0, edit_s = 0;   // expected seconds of one picture of that shape, until some were measured
 };
@@ -44,7 +45,8 @@ struct BrownOutRow {
   double enter = 0, leave = 0;  // predicted wait / deadline; leave < enter
   double factor = 1;            // fewer_steps: steps x factor, but not below:
   int minimum = 1;
-  int side = 384;     // smaller: at most side x side pixels; half the model's side where that is <= side
+  int side = 384;  // smaller: at most side x side pixels; half the model's side where that is <= side; never below its
+                   // min_side
   std::string model;  // lighter_model: its id; empty: the first distilled one
 };
 

@@ -101,13 +101,24 @@ TEST(BrownOut, SaysWhatItChanged) {
 }
 
 TEST(BrownOut, HalvesSmallModelsKeepsProportionsAndLeavesEditsTheirSize) {
-  const ServerConfig c = default_config();  // side 256
+  ServerConfig c = default_config();  // side 256
+  for (ModelEntry& m : c.models) m.min_side = 64;
   BrownOut b(c.brown_out, c.models);
   b.update(0, 18, 30, {});
   JobParameters text{.steps = 4, .width = 512, .height = 256, .model = "inkling", .edit = false};
   EXPECT_EQ(b.apply(text), (std::vector<std::string>{"176 x 80 pixels instead of 512 x 256"}));
   JobParameters edit{.steps = 4, .width = 0, .height = 0, .model = "inkling", .edit = true};
   EXPECT_TRUE(b.apply(edit).empty());
+}
+
+TEST(BrownOut, NeverGoesBelowWhatAModelCanDraw) {
+  const ServerConfig c = default_config();
+  BrownOut b(c.brown_out, c.models);
+  b.update(0, 18, 30, {});
+  JobParameters usual{.steps = 4, .width = 0, .height = 0, .model = "inkling", .edit = false};
+  EXPECT_TRUE(b.apply(usual).empty());
+  JobParameters wide{.steps = 4, .width = 768, .height = 384, .model = "inkling", .edit = false};
+  EXPECT_EQ(b.apply(wide), (std::vector<std::string>{"512 x 256 pixels instead of 768 x 384"}));
 }
 
 TEST(BrownOut, WithoutADistilledModelTheRowDoesNothing) {
