@@ -15,4 +15,10 @@ int Error::exit_code() const {
   return 1;
 }
 
+void throw_device_error(int code, const char* what, const char* text) {
+  constexpr int kOutOfMemory = 2;  // cudaErrorMemoryAllocation
+  if (code == kOutOfMemory) throw MemoryError("{}: the GPU is out of memory", what);
+  throw RuntimeError("{}: {} (error {})", what, text, code);
+}
+
 }  // namespace inkling

@@ -47,4 +47,9 @@ using BlockedError = ErrorOf<ErrorKind::blocked>;
 using NumericError = ErrorOf<ErrorKind::numeric>;
 using CancelledError = ErrorOf<ErrorKind::cancelled>;
 
+// What an error code of CUDA means for a program: 2 (out of memory) is a MemoryError, after which the device is as good
+// as before; after anything else (700 illegal address, 719 launch failure, 999 unknown) its context is lost for the
+// process.
+[[noreturn]] void throw_device_error(int code, const char* what, const char* text);
+
 }  // namespace inkling

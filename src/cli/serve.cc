@@ -63,6 +63,8 @@ int run_serve(const CommandLine& line) {
   s.state_folder = state_folder(o);
   s.deadline_s = o.real("deadline");
   s.synthetic_ms = *o.real("synthetic-step-ms");
+  s.synthetic_faults = o.text("synthetic-faults");
+  s.cpu_fallback = o.text("cpu-fallback") == "on" || (o.text("cpu-fallback") == "auto" && s.device == "auto");
   s.batch = static_cast<size_t>(*o.integer("max-batch"));
   if (const auto rate = o.integer("rate-limit")) s.rate_per_minute = static_cast<int>(*rate);
   s.worker_silence_s = *o.real("worker-silence");
@@ -88,6 +90,7 @@ int run_worker(const CommandLine& line) {
   options.threads = static_cast<int>(*o.integer("threads"));
   options.safety = o.text("safety") == "on";
   options.synthetic_ms = *o.real("synthetic-step-ms");
+  options.synthetic_faults = o.text("synthetic-faults");
   return server::run_worker(options);
 }
 

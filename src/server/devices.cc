@@ -32,6 +32,7 @@ DeviceOptions worker(const ServiceOptions& o, const std::string& device, bool fa
   if (!o.max_vram.empty() && device != "cpu") add("--max-vram", o.max_vram);
   if (o.threads > 0) add("--threads", std::to_string(o.threads));
   if (o.synthetic_ms > 0) add("--synthetic-step-ms", fmt::format("{}", o.synthetic_ms));
+  if (!o.synthetic_faults.empty() && device != "cpu") add("--synthetic-faults", o.synthetic_faults);
   add("--safety", o.safety ? "on" : "off");
   return d;
 }
@@ -51,8 +52,9 @@ std::vector<DeviceOptions> worker_devices(const ServiceOptions& o) {
       break;
     case DeviceChoice::Kind::automatic:
       for (int i = 0; i < gpu_count(); ++i) devices.push_back(worker(o, fmt::format("cuda:{}", i), false));
-      devices.push_back(worker(o, "cpu", !devices.empty()));
+      if (devices.empty()) devices.push_back(worker(o, "cpu", false));
   }
+  if (o.cpu_fallback && devices.front().name != "cpu") devices.push_back(worker(o, "cpu", true));
   return devices;
 }
 

@@ -3,6 +3,7 @@
 #include <openssl/rand.h>
 
 #include <chrono>
+#include <ranges>
 
 #include "base/error.h"
 #include "editing/instruction.h"
@@ -392,11 +393,9 @@ void Service::Impl::drawn(const Dispatcher::Drawn& d) {
 }
 
 void Service::Impl::keep(const Work& work, const std::vector<Picture>& pictures) {
+  if (work.jobs.empty() || !work.jobs.front()->degradations.empty()) return;  // not the picture that was asked for
   const bool exact = results && !work.key.empty();
-  const TemplateKey key =
-      templates && !work.jobs.empty() && !work.wish.seed_given && work.jobs.front()->degradations.empty()
-          ? template_key(work.wish, work.owner)
-          : TemplateKey{};
+  const TemplateKey key = templates && !work.wish.seed_given ? template_key(work.wish, work.owner) : TemplateKey{};
   if (!exact && key.instruction.empty()) return;
   CachedResult result;
   for (const Picture& p : pictures) {
@@ -445,7 +444,8 @@ ErrorAnswer Service::Impl::explain(const Work& work, const nlohmann::json& faile
 
 // Of the models as the workers last had them open: a cached picture is good only for the very weights that drew it.
 void Service::Impl::learn_fingerprints() {
-  for (const Supervisor* w : dispatcher->workers()) {
+  const std::vector<const Supervisor*> workers = dispatcher->workers();
+  for (const Supervisor* w : std::views::reverse(workers)) {  // the first one has the last word: it is no fallback
     const nlohmann::json& d = w->description();
     if (d.contains("model") && d.contains("fingerprint")) fingerprints[d["model"]] = d["fingerprint"];
   }

@@ -31,7 +31,9 @@ struct ServiceOptions {
   std::string pool_folder;   // *.latent; empty: state_folder/pool
   std::string precision = "auto";
   std::optional<double> deadline_s;  // of wishes that name none; empty: the configuration's
+  bool cpu_fallback = true;          // beside GPUs: the CPU draws while none of them can
   double synthetic_ms = 0;           // workers draw ramps (load tests)
+  std::string synthetic_faults;      // file of the faults that they show
   size_t batch = 4;
   int threads = 0;
   std::optional<int> rate_per_minute;  // empty: the configuration's; 0: no limit

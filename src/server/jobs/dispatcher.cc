@@ -58,7 +58,7 @@ bool Dispatcher::fallback_wanted() const {
 }
 
 void Dispatcher::on_ready(Device& device) {
-  for (const auto& [id, work] : std::exchange(device.in_flight, {})) board_.stopped(work);
+  for (const auto& [id, work] : std::exchange(device.in_flight, {})) board_.lost(work, "the worker passed it over");
   if (!device.warm && !device.warming) {
     if (!options_.warm_up_prompt.empty()) return warm_up(device);
     device.warm = true;
@@ -99,6 +99,13 @@ void Dispatcher::on_warm(Device& device, const Frame& frame) {
   device.supervisor->succeeded();
 }
 
+// Slower, and not to the bit what the GPU would draw: the answer says so.
+void Dispatcher::on_fallback(const Work& work) {
+  static const std::string kReason = "no GPU may work at present: drawn on the CPU";
+  for (const JobPointer& job : work.jobs)
+    if (std::ranges::find(job->degradations, kReason) == job->degradations.end()) job->degradations.push_back(kReason);
+}
+
 void Dispatcher::dispatch() {
   const bool fallback = fallback_wanted();
   for (const auto& device : devices_) {
@@ -121,6 +128,7 @@ void Dispatcher::dispatch() {
       frame.message["jobs"].push_back({{"id", work->id}, {"request", to_json(work->wish)}});
       append_blobs(work->wish, frame.blobs);
       device->in_flight[work->id] = work;
+      if (device->options.fallback) on_fallback(*work);
     }
     device->batch_size = batch.size();
     device->batch_started = device->last_progress = device->last_step = now_();

@@ -68,6 +68,7 @@ class Dispatcher {
   void warm_up(Device& device);
   void on_warm(Device& device, const Frame& frame);
   bool fallback_wanted() const;
+  static void on_fallback(const Work& work);
 
   JobBoard& board_;
   const DispatcherOptions options_;

@@ -1,8 +1,11 @@
 // Draws without a model: for load tests, where the time of a picture must be known exactly.
 #include <chrono>
+#include <cstdio>
+#include <fstream>
 #include <functional>
 #include <thread>
 
+#include "base/error.h"
 #include "server/worker/drawer.h"
 
 namespace inkling::server {
@@ -26,10 +29,40 @@ Image ramp(const std::string& prompt, int64_t seed, int width, int height) {
   return image;
 }
 
+// The device's calls, of which one may fail.
+class Faults {
+ public:
+  explicit Faults(std::string file) : file_(std::move(file)) {}
+
+  void begin_batch() {
+    char at = 0;
+    int code = 0, call = 0;
+    if (file_.empty() || !(std::ifstream(file_) >> code >> at >> call)) return;
+    std::remove(file_.c_str());
+    code_ = code;
+    left_ = call;
+  }
+  void call(const char* what) {
+    if (code_ != 0 && left_ > 0) --left_;
+    if (code_ == 0 || left_ > 0) return;
+    const int code = code_;
+    if (code == 2) code_ = 0;
+    throw_device_error(code, what, "injected");
+  }
+
+ private:
+  const std::string file_;
+  int code_ = 0, left_ = 0;
+};
+
 class SyntheticDrawer : public Drawer {
  public:
-  explicit SyntheticDrawer(double step_ms) : step_(step_ms) {}
-  void open(const ModelSpec& model) override { model_ = model.id; }
+  SyntheticDrawer(double step_ms, const std::string& faults) : step_(step_ms), faults_(faults) {}
+  void open(const ModelSpec& model) override {
+    faults_.begin_batch();
+    faults_.call("opening");
+    model_ = model.id;
+  }
 
   std::vector<DrawOutcome> draw(std::span<const ReadyWish> wishes, std::span<const Callbacks> callbacks) override {
     std::vector<DrawOutcome> outcomes(wishes.size());
@@ -42,10 +75,12 @@ class SyntheticDrawer : public Drawer {
                                    wish.height > 0 ? wish.height : kShown);
           for (int step = 0; step < steps; ++step) {
             std::this_thread::sleep_for(step_time);
+            faults_.call("a step");
             if (callbacks[i].progress) callbacks[i].progress({"denoise", n * steps + step + 1, wish.n * steps});
             if (callbacks[i].cancel != nullptr) callbacks[i].cancel->throw_if_cancelled();
             if (callbacks[i].preview) callbacks[i].preview(n * steps + step + 1, image);
           }
+          faults_.call("the picture");
           outcomes[i].pictures.push_back({image, wish.seed + n});
         }
         outcomes[i].precision = "none";
@@ -62,11 +97,14 @@ class SyntheticDrawer : public Drawer {
 
  private:
   std::chrono::duration<double, std::milli> step_;
+  Faults faults_;
   std::string model_;
 };
 
 }  // namespace
 
-std::unique_ptr<Drawer> make_synthetic_drawer(double step_ms) { return std::make_unique<SyntheticDrawer>(step_ms); }
+std::unique_ptr<Drawer> make_synthetic_drawer(double step_ms, const std::string& faults) {
+  return std::make_unique<SyntheticDrawer>(step_ms, faults);
+}
 
 }  // namespace inkling::server

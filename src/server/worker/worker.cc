@@ -82,7 +82,7 @@ class Worker {
   explicit Worker(const WorkerOptions& options)
       : options_(options),
         link_(options.socket),
-        drawer_(options.synthetic_ms > 0 ? make_synthetic_drawer(options.synthetic_ms)
+        drawer_(options.synthetic_ms > 0 ? make_synthetic_drawer(options.synthetic_ms, options.synthetic_faults)
                                          : make_engine_drawer(options.device, options.max_vram)) {
     if (options.safety) safety_ = std::make_unique<SafetyFilter>();
   }
@@ -98,9 +98,8 @@ class Worker {
         batch = std::move(batches_.front());
         batches_.pop_front();
       }
-      const bool trusted = run_batch(*batch);
+      if (!run_batch(*batch)) return kUntrusted;  // never idle again: its works go to another process
       link_.send({{"type", "idle"}, {"drawer", drawer_->describe()}});
-      if (!trusted) return kUntrusted;
     }
   }
 

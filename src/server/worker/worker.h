@@ -17,6 +17,7 @@ struct WorkerOptions {
   int threads = 0;          // 0: all cores
   bool safety = true;       // look at uploads and results of the children's profile
   double synthetic_ms = 0;  // > 0: no model; every step takes this long and the picture is a colour ramp (load tests)
+  std::string synthetic_faults;  // file, see make_synthetic_drawer
 };
 
 // Runs until the link closes (the process then ends with code 0). Returns 70 when the device can no longer be trusted.

@@ -9,11 +9,8 @@ namespace inkling::cuda {
 
 void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
-  if (status == cudaErrorMemoryAllocation) {
-    cudaGetLastError();  // not sticky: cleared, so that later calls are judged by their own
-    throw MemoryError("{}: the GPU is out of memory", what);
-  }
-  throw RuntimeError("{}: {}", what, cudaGetErrorString(status));
+  if (status == cudaErrorMemoryAllocation) cudaGetLastError();  // not sticky: later calls are judged by their own
+  throw_device_error(status, what, cudaGetErrorString(status));
 }
 
 void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
