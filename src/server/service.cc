@@ -235,7 +235,8 @@ bool Service::Impl::answer_from(const JobPointer& job, const std::optional<Cache
   if (!described.is_array() || described.size() != found->blobs.size()) return false;
   for (size_t i = 0; i < found->blobs.size(); ++i)
     job->pictures.push_back({std::make_shared<const std::string>(found->blobs[i]), described[i].value("width", 0),
-                             described[i].value("height", 0), described[i].value("seed", int64_t{0})});
+                             described[i].value("height", 0), described[i].value("seed", int64_t{0}),
+                             described[i].value("similarity", nlohmann::json())});
   job->cache = cache;
   return true;
 }
@@ -378,6 +379,9 @@ void Service::Impl::drawn(const Dispatcher::Drawn& d) {
   if (d.work.wish.latent_path.empty()) times.observe(shape, d.seconds);
   const bool cached = d.message.value("embedding_cached", false);
   metrics.cache("embedding", cached);
+  for (const Picture& picture : d.pictures)
+    if (picture.similarity.is_object())
+      metrics.edit(d.work.wish.model, picture.similarity.value("psnr", 0.0), picture.similarity.value("ssim", 0.0));
   keep(d.work, d.pictures);
   for (const JobPointer& job : d.work.jobs) {
     if (job->session.empty()) continue;
@@ -400,7 +404,8 @@ void Service::Impl::keep(const Work& work, const std::vector<Picture>& pictures)
   CachedResult result;
   for (const Picture& p : pictures) {
     result.blobs.push_back(*p.bytes);
-    result.metadata.push_back({{"width", p.width}, {"height", p.height}, {"seed", p.seed}});
+    result.metadata.push_back(
+        {{"width", p.width}, {"height", p.height}, {"seed", p.seed}, {"similarity", p.similarity}});
   }
   if (exact) results->put(work.key, result, unix_seconds());
   if (!key.instruction.empty()) templates->put(key, result, unix_seconds());

@@ -58,7 +58,8 @@ nlohmann::json Service::Impl::job_json(const Job& job) const {
                            {"seed", job.pictures[i].seed},
                            {"width", job.pictures[i].width},
                            {"height", job.pictures[i].height},
-                           {"format", job.wish.output_format}});
+                           {"format", job.wish.output_format},
+                           {"similarity", job.pictures[i].similarity}});
   const double end = is_over(job.status) ? job.finished : now;
   j["timings"] = {{"queue_s", (job.started > 0 ? job.started : end) - job.created},
                   {"run_s", job.started > 0 ? end - job.started : 0.0},

@@ -256,6 +256,9 @@ def test_an_editing_session(shipped):
         assert job.status == 202, job
         done = shipped.finished(job.json())
         assert done["status"] == "succeeded" and done["node"], done
+        kept = done["images"][0]["similarity"]
+        assert 10 < kept["psnr"] <= 100 and 0.3 < kept["ssim"] <= 1 and 0 < kept["share"] <= 1, kept
+    assert 'inkling_edit_ssim_ratio_count{model="inkling"} 5' in shipped.get("/metrics").body.decode()
     assert any("original" in note for note in done["notes"]), "the fifth edit is drawn again from the original"
     now = shipped.get(path).json()
     assert len(now["nodes"]) == 6 and now["head"] == done["node"]

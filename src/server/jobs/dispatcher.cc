@@ -163,8 +163,8 @@ void Dispatcher::on_message(Device& device, const Frame& frame) {
     if (described.size() != frame.blobs.size())
       throw RuntimeError("worker link: pictures and their description differ");
     for (size_t i = 0; i < frame.blobs.size(); ++i)
-      pictures.push_back(
-          {frame.blobs[i], described[i].at("width"), described[i].at("height"), described[i].at("seed")});
+      pictures.push_back({frame.blobs[i], described[i].at("width"), described[i].at("height"), described[i].at("seed"),
+                          described[i].value("similarity", nlohmann::json())});
     device.supervisor->succeeded();
     hooks_.drawn({*work, pictures, (now_() - device.batch_started) / static_cast<double>(device.batch_size),
                   frame.message, *device.supervisor});

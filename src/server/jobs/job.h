@@ -22,6 +22,7 @@ struct Picture {
   Blob bytes;
   int width = 0, height = 0;
   int64_t seed = 0;
+  nlohmann::json similarity{};  // of an edit: {"psnr", "ssim", "share"} to its input, outside the mask
 };
 
 struct Work;

@@ -27,6 +27,9 @@ const Histogram::BucketBoundaries kStepBuckets = {0.005, 0.01, 0.025, 0.05, 0.1,
 const Histogram::BucketBoundaries kRequestBuckets = {0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 12, 20, 30, 60, 120, 300, 600};
 const Histogram::BucketBoundaries kHttpBuckets = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5};
 
+const Histogram::BucketBoundaries kPsnrBuckets = {10, 15, 20, 25, 30, 35, 40, 50};
+const Histogram::BucketBoundaries kSsimBuckets = {0.5, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.98, 0.99};
+
 template <typename Set>
 std::string bounded(const Set& allowed, std::string_view value) {
   return allowed.contains(value) ? std::string(value) : "other";
@@ -59,6 +62,10 @@ struct Metrics::Impl {
   Histogram& queue_wait =
       histograms("inkling_queue_wait_seconds", "From acceptance to the start of drawing").Add({}, kRequestBuckets);
   prometheus::Family<Histogram>& steps = histograms("inkling_step_duration_seconds", "One denoising step");
+  prometheus::Family<Histogram>& edit_psnr =
+      histograms("inkling_edit_psnr_decibels", "PSNR of an edit to its input, outside the mask");
+  prometheus::Family<Histogram>& edit_ssim =
+      histograms("inkling_edit_ssim_ratio", "SSIM of an edit to its input, outside the mask");
   prometheus::Gauge& running = gauges("inkling_jobs_running", "Jobs being drawn").Add({});
   prometheus::Gauge& waiting = gauges("inkling_jobs_waiting", "Jobs in the queue").Add({});
   prometheus::Family<prometheus::Gauge>& memory = gauges("inkling_device_memory_bytes", "Device memory in use");
@@ -117,6 +124,12 @@ void Metrics::queue_wait(double seconds, double now) {
 
 void Metrics::step(std::string_view model, double seconds) {
   impl_->steps.Add({{"model", bounded(impl_->models, model)}}, kStepBuckets).Observe(seconds);
+}
+
+void Metrics::edit(std::string_view model, double psnr, double ssim) {
+  const std::string m = bounded(impl_->models, model);
+  impl_->edit_psnr.Add({{"model", m}}, kPsnrBuckets).Observe(psnr);
+  impl_->edit_ssim.Add({{"model", m}}, kSsimBuckets).Observe(ssim);
 }
 
 void Metrics::jobs(size_t running, size_t waiting) {

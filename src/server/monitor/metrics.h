@@ -22,6 +22,8 @@ class Metrics {
   void request(std::string_view api, std::string_view model, std::string_view outcome, double seconds, double now);
   void queue_wait(double seconds, double now);
   void step(std::string_view model, double seconds);
+  // How much an edit left as it was: dB and SSIM to its input, outside the mask.
+  void edit(std::string_view model, double psnr, double ssim);
   void jobs(size_t running, size_t waiting);
   void device_memory(std::string_view device, double bytes);
   void gpu_utilisation(std::string_view device, double percent);

@@ -15,6 +15,7 @@
 #include "editing/mask.h"
 #include "editing/packaging.h"
 #include "editing/postprocess.h"
+#include "editing/similarity.h"
 #include "formats/resample.h"
 #include "safety/safety.h"
 #include "server/cache/sha256.h"
@@ -240,9 +241,11 @@ class Worker {
     std::vector<Blob> blobs;
     for (DrawnPicture& drawn : outcome.pictures) {
       if (options_.synthetic_ms <= 0) check_safe(task.wish, drawn.image, "result");
-      const Image image =
-          apply_postprocess(after, std::move(drawn.image), ready.images.empty() ? nullptr : &ready.images.front(),
-                            ready.mask ? &*ready.mask : nullptr);
+      const Image* original = ready.images.empty() ? nullptr : &ready.images.front();
+      const Image* mask = ready.mask ? &*ready.mask : nullptr;
+      // Before sizes and colours are changed on purpose.
+      const auto kept = original != nullptr ? similarity(*original, drawn.image, mask) : std::nullopt;
+      const Image image = apply_postprocess(after, std::move(drawn.image), original, mask);
       Packaging packaging;
       packaging.format = task.wish.output_format;
       packaging.quality = task.wish.quality;
@@ -251,6 +254,7 @@ class Worker {
       packaging.chinese = language_of(task.wish.prompt) == Language::chinese;
       blobs.push_back(blob_of(package_picture(image, packaging)));
       pictures.push_back({{"seed", drawn.seed}, {"width", image.width}, {"height", image.height}});
+      if (kept) pictures.back()["similarity"] = {{"psnr", kept->psnr}, {"ssim", kept->ssim}, {"share", kept->share}};
     }
     link_.send({{"type", "done"},
                 {"id", task.id},
