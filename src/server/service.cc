@@ -171,7 +171,10 @@ std::optional<ErrorAnswer> Service::Impl::check_safety(const Submission& s) {
     metrics.safety_block(verdict.category);
     metrics.request(s.api, "none", "refused", 0, monotonic());
     log.write(LogLevel::info, "refused",
-              {{"request", s.request_id}, {"category", verdict.category}, {"layer", name(verdict.layer)}});
+              {{"request", s.request_id},
+               {"trace", or_null(s.trace_id)},
+               {"category", verdict.category},
+               {"layer", name(verdict.layer)}});
     const Refusal refusal = make_refusal(verdict, language_of(s.wish.prompt), static_cast<uint64_t>(random_seed()));
     ErrorAnswer answer = bad_request(refusal.message, "prompt", "moderation_blocked");
     answer.refusal = {{"category", verdict.category}, {"suggestions", refusal.suggestions}};
@@ -320,6 +323,7 @@ Service::Answer Service::Impl::submit(Submission s) {
     if (!s.idempotency_key.empty()) board.set_idempotency_key(job, s.idempotency_key);
     log.write(LogLevel::info, "job",
               {{"request", s.request_id},
+               {"trace", or_null(s.trace_id)},
                {"job", job->id},
                {"api", job->api},
                {"model", job->model},

@@ -49,7 +49,7 @@ class Service {
 
   struct Submission {
     DrawRequest wish;
-    std::string owner, api = "native", idempotency_key, request_id;
+    std::string owner, api = "native", idempotency_key, request_id, trace_id;
     std::string session, node_parent;  // of an edit in a session
   };
   struct Answer {

@@ -193,6 +193,14 @@ def test_e8_answers_and_logs_tell_no_secrets():
                 assert secret not in text, (secret, text[:500])
 
 
+def test_a_trace_is_followed_into_the_log():
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    with Server(synthetic=1) as s:
+        for parent in (f"00-{trace}-00f067aa0ba902b7-01", f"00-{trace}-short-01", f"00-{'0' * 32}-00f067aa0ba902b7-01"):
+            s.post("/v1/jobs", WISH, headers={"traceparent": parent})
+        assert [line["trace"] for line in s.logs() if line["event"] == "job"] == [trace, None, None]
+
+
 def test_e9_rate_and_connections():
     with Server("--rate-limit", "30", synthetic=1) as s:
         answers = [s.post("/v1/jobs", {**WISH, "seed": i}, source="127.0.0.2") for i in range(40)]

@@ -62,6 +62,7 @@ class NativeApi {
     if (s.idempotency_key.size() > 255)
       throw ArgumentError("Idempotency-Key: has {} characters, at most 255 are taken", s.idempotency_key.size());
     s.request_id = call.request.id;
+    s.trace_id = call.request.trace_id();
     s.session = session;
     s.node_parent = parent;
     const Service::Answer answer = service_.submit(std::move(s));

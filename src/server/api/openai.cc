@@ -196,6 +196,7 @@ class OpenAiApi : public std::enable_shared_from_this<OpenAiApi> {
     submission.owner = call.owner;
     submission.api = "openai";
     submission.request_id = call.request.id;
+    submission.trace_id = call.request.trace_id();
     const Service::Answer answer = service_.submit(std::move(submission));
     if (answer.job == nullptr) return call.answer(answer.error);
     wanted.wish.images.clear();

@@ -30,6 +30,8 @@ struct HttpRequest {
 
   std::string_view header(std::string_view lower_case_name) const;  // empty: absent
   std::string_view parameter(std::string_view name) const;          // of the query; empty: absent
+  // The trace that the caller follows this request by (W3C Trace Context, header traceparent): 32 hex digits, or empty.
+  std::string_view trace_id() const;
 };
 
 struct HttpResponse {
