@@ -54,11 +54,12 @@ ModuleStore::ModuleStore(Module& module, Ops& ops, const Load& load, Options opt
 
 ModuleStore::~ModuleStore() {
   module_.set_residency(nullptr);
-  std::vector<int> groups;
-  for (const Block& b : blocks_)
-    if (b.group >= 0) groups.push_back(b.group);
-  if (outer_group_ >= 0) groups.push_back(outer_group_);
-  if (!groups.empty()) ops_.weight_mover()->forget(groups);
+  try {  // one by one: a destructor should not ask for memory
+    for (const Block& b : blocks_)
+      if (b.group >= 0) ops_.weight_mover()->forget({&b.group, 1});
+    if (outer_group_ >= 0) ops_.weight_mover()->forget({&outer_group_, 1});
+  } catch (const Error&) {  // the device is lost, and what it held with it
+  }
 }
 
 int ModuleStore::stow(const std::function<void(const std::function<void(const Parameter&)>&)>& walk) {

@@ -18,7 +18,10 @@ Team::Team(const ModelFiles& files, const EngineOptions& options)
 }
 
 Team::~Team() {
-  for (auto& h : helpers_) h->worker.run([&] { h->lane.reset(); });
+  for (auto& h : helpers_) try {
+      h->worker.run([&] { h->lane.reset(); });
+    } catch (...) {  // no memory to ask the other thread: the lane ends on this one
+    }
 }
 
 TeamLayout Team::divided(bool guided) const {

@@ -78,7 +78,13 @@ std::shared_ptr<Storage> Arena::take(int64_t bytes, bool lasting) {
   ++s.stats.allocations;
   std::byte* base = s.slab->data();
   if (base != nullptr) base += offset;
-  return std::make_shared<Block>(base, bytes, state_, lasting, begin, charged);
+  try {
+    return std::make_shared<Block>(base, bytes, state_, lasting, begin, charged);
+  } catch (...) {  // the host's memory for the block itself
+    end.used.erase(begin);
+    s.stats.current -= charged;
+    throw;
+  }
 }
 
 MemoryStats Arena::stats() const {

@@ -15,8 +15,20 @@ struct CountingAllocator::Counters {
 
 class CountingAllocator::CountedStorage : public Storage {
  public:
-  CountedStorage(std::byte* data, int64_t bytes, int64_t charged, std::shared_ptr<Counters> counters)
-      : Storage(data, bytes), charged_(charged), counters_(std::move(counters)) {}
+  // Throws MemoryError.
+  CountedStorage(int64_t bytes, bool virtual_memory, std::shared_ptr<Counters> counters)
+      : Storage(nullptr, bytes), charged_(charged_bytes(bytes)), counters_(std::move(counters)) {
+    if (!virtual_memory) {
+      data_ = static_cast<std::byte*>(
+          ::operator new(static_cast<size_t>(charged_), std::align_val_t(kAlignment), std::nothrow));
+      if (data_ == nullptr) throw MemoryError("out of memory: {} bytes could not be allocated", bytes);
+    }
+    std::lock_guard lock(counters_->mutex);
+    MemoryStats& stats = counters_->stats;
+    stats.current += charged_;
+    stats.peak = std::max(stats.peak, stats.current);
+    ++stats.allocations;
+  }
   ~CountedStorage() override {
     if (data_ != nullptr) ::operator delete(data_, std::align_val_t(kAlignment));
     std::lock_guard lock(counters_->mutex);
@@ -24,6 +36,9 @@ class CountingAllocator::CountedStorage : public Storage {
   }
 
  private:
+  static int64_t charged_bytes(int64_t bytes) {
+    return (std::max<int64_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
+  }
   int64_t charged_;
   std::shared_ptr<Counters> counters_;
 };
@@ -34,21 +49,7 @@ CountingAllocator::~CountingAllocator() = default;
 
 std::shared_ptr<Storage> CountingAllocator::allocate(int64_t bytes) {
   if (bytes < 0) throw RuntimeError("allocate: negative size {}", bytes);
-  const int64_t charged = (std::max<int64_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
-  std::byte* data = nullptr;
-  if (!virtual_memory_) {
-    data = static_cast<std::byte*>(
-        ::operator new(static_cast<size_t>(charged), std::align_val_t(kAlignment), std::nothrow));
-    if (data == nullptr) throw MemoryError("out of memory: {} bytes could not be allocated", bytes);
-  }
-  {
-    std::lock_guard lock(counters_->mutex);
-    MemoryStats& s = counters_->stats;
-    s.current += charged;
-    s.peak = std::max(s.peak, s.current);
-    ++s.allocations;
-  }
-  return std::make_shared<CountedStorage>(data, bytes, charged, counters_);
+  return std::make_shared<CountedStorage>(bytes, virtual_memory_, counters_);
 }
 
 MemoryStats CountingAllocator::stats() const {

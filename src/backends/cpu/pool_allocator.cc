@@ -62,11 +62,12 @@ class PoolAllocator::Pool {
   void give(std::byte* data, int64_t bytes) {
     std::lock_guard lock(mutex_);
     stats_.current -= bytes;
-    if (bytes < kPooled) {
-      drop(data, bytes);
-    } else {
+    if (bytes < kPooled) return drop(data, bytes);
+    try {
       kept_.emplace(bytes, data);
       kept_bytes_ += bytes;
+    } catch (const std::bad_alloc&) {  // no memory to remember it: all the better to give it back
+      drop(data, bytes);
     }
   }
 
@@ -121,8 +122,11 @@ class PoolAllocator::Pool {
 
 class PoolAllocator::PooledStorage : public Storage {
  public:
-  PooledStorage(std::byte* data, int64_t bytes, int64_t charged, std::shared_ptr<Pool> pool)
-      : Storage(data, bytes), charged_(charged), pool_(std::move(pool)) {}
+  // Throws MemoryError.
+  PooledStorage(int64_t bytes, int64_t charged, const std::shared_ptr<Pool>& pool)
+      : Storage(pool->take(charged), bytes), charged_(charged), pool_(pool) {
+    if (data_ == nullptr) throw MemoryError("out of memory: {} bytes could not be allocated", bytes);
+  }
   ~PooledStorage() override { pool_->give(data_, charged_); }
 
  private:
@@ -135,10 +139,7 @@ PoolAllocator::~PoolAllocator() = default;
 
 std::shared_ptr<Storage> PoolAllocator::allocate(int64_t bytes) {
   if (bytes < 0) throw RuntimeError("allocate: negative size {}", bytes);
-  const int64_t charged = charged_bytes(bytes);
-  std::byte* data = pool_->take(charged);
-  if (data == nullptr) throw MemoryError("out of memory: {} bytes could not be allocated", bytes);
-  return std::make_shared<PooledStorage>(data, bytes, charged, pool_);
+  return std::make_shared<PooledStorage>(bytes, charged_bytes(bytes), pool_);
 }
 
 MemoryStats PoolAllocator::stats() const { return pool_->stats(); }
