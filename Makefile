@@ -5,7 +5,7 @@
 
 PACKAGES := g++ cmake ninja-build ccache pkg-config libfmt-dev nlohmann-json3-dev libcli11-dev \
   libpng-dev libjpeg62-turbo-dev libwebp-dev liblcms2-dev libicu-dev libdnnl-dev ocl-icd-opencl-dev libhwy-dev libgtest-dev libbenchmark-dev \
-  libboost1.81-dev libssl-dev libsqlite3-dev prometheus-cpp-dev libopencc-dev
+  libboost1.81-dev libssl-dev libsqlite3-dev prometheus-cpp-dev libopencc-dev libseccomp-dev
 PRESET ?= release
 BUILD_DIR := $(if $(filter release,$(PRESET)),build,build-$(PRESET))
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)

@@ -26,6 +26,7 @@ int run_synth(const CommandLine& line);
 int run_quantize(const CommandLine& line);
 int run_serve(const CommandLine& line);
 int run_worker(const CommandLine& line);
+int run_decode(const CommandLine& line);
 int run_top(const CommandLine& line);
 int run_pool(const CommandLine& line);
 int run_safety(const CommandLine& line);

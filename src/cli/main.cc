@@ -38,6 +38,7 @@ constexpr Command kCommands[] = {
     {"pool", "draw the most asked animals ahead, for answers within a second", kPool, nullptr, run_pool},
     {"safety", "measure the safety filter on a folder of test sets", kSafety, "FOLDER", run_safety},
     {"worker", "", kWorker, nullptr, run_worker, nullptr, true},
+    {"decode", "", kDecode, nullptr, run_decode, nullptr, true},
 };
 
 CancelToken g_cancel;

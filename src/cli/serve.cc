@@ -1,4 +1,4 @@
-// inkling serve, and the worker processes that it starts.
+// inkling serve, and the processes that it starts: workers, and their decoders of uploads.
 
 #include <sys/prctl.h>
 
@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/state_folder.h"
 #include "server/app.h"
+#include "server/worker/decoder.h"
 #include "server/worker/worker.h"
 
 namespace inkling::cli {
@@ -92,6 +93,11 @@ int run_worker(const CommandLine& line) {
   options.synthetic_ms = *o.real("synthetic-step-ms");
   options.synthetic_faults = o.text("synthetic-faults");
   return server::run_worker(options);
+}
+
+int run_decode(const CommandLine& line) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  return server::run_decoder(static_cast<int>(*line.options.integer("link")));
 }
 
 }  // namespace inkling::cli

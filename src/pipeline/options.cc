@@ -114,7 +114,7 @@ constexpr auto kOptions = std::to_array<Option>({
      "load tests: no model; every step takes this long"},
     {"synthetic-faults", "", Kind::text, kServe | kWorker, "", -kNone, kNone, "", false,
      "load tests: file with CODE@N; the N-th device call of the next batch fails with this CUDA error code"},
-    {"link", "", Kind::integer, kWorker, "3", 0, 1024, "", false, "descriptor of the socket to the server"},
+    {"link", "", Kind::integer, kWorker | kDecode, "3", 0, 1024, "", false, "descriptor of the socket to the server"},
     {"url", "", Kind::text, kTop, "http://127.0.0.1:7860", -kNone, kNone, "", false, "server to look at"},
     {"key", "", Kind::text, kTop, "", -kNone, kNone, "", false, "API key, when the server asks for one"},
     {"once", "", Kind::flag, kTop, "", -kNone, kNone, "", false, "print one screen and end"},

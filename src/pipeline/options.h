@@ -27,6 +27,7 @@ enum OptionScope : unsigned {
   kTop = 1u << 9,
   kPool = 1u << 10,
   kSafety = 1u << 11,
+  kDecode = 1u << 12,
   kDraw = kGenerate | kEdit,
 };
 

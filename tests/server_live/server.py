@@ -50,7 +50,7 @@ class Server:
     """One server process with a folder of its own; `with Server(...) as s:`."""
 
     def __init__(self, *flags, program=None, environment=None, synthetic=None, wait=True, limit_files=None):
-        self.program = str(program or os.environ.get("INKLING", ROOT / "build/bin/inkling"))
+        self.program = program or self.program_path()
         self.folder = tempfile.TemporaryDirectory(prefix="inkling-test-")
         self.port_file = Path(self.folder.name) / "port"
         self.log_path = Path(self.folder.name) / "log"
@@ -69,6 +69,10 @@ class Server:
             self.key = flags[flags.index("--api-key") + 1]
         if wait:
             self.wait_ready()
+
+    @staticmethod
+    def program_path():
+        return os.environ.get("INKLING", str(ROOT / "build/bin/inkling"))
 
     def __enter__(self):
         return self

@@ -1,19 +1,23 @@
-"""Faults that come from outside: error codes of the device, a GPU that is out, a clock that jumps.
+"""Faults that come from outside: error codes of the device, a GPU that is out, a clock that jumps, hostile pictures.
 
     python3 -m pytest -q tests/server_live/test_faults.py        (INKLING=path/to/inkling; faketime installed)
 
 Workers draw without a model here; what they report as a device's error goes the way of a real one (throw_device_error).
 """
 
+import io
 import json
 import os
 import signal
+import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
 
 import pytest
-from server import Server
+from PIL import Image
+from server import ROOT, Server, data_url
 
 WISH = {"prompt": "a yellow duck", "seed": 1, "steps": 3}
 CALLS = 1 + WISH["steps"] + 1  # opening, steps, the picture
@@ -201,3 +205,47 @@ def test_j5_metrics_under_load():
         assert totals["accepted"] == totals["done"] + totals["failed"] + totals["cancelled"] + queue["waiting"] + queue["running"]
         ends = [sum(v for k, v in counters(t).items() if k.startswith("inkling_requests_total")) for t in texts]
         assert ends == sorted(ends) and ends[-1] > ends[0], "counters only rise"
+
+
+# --- C: what decodes an upload can do nothing else
+
+def test_the_decoder_has_no_rights():
+    program = Server.program_path()
+    ours, theirs = socket.socketpair()
+    process = subprocess.Popen([program, "decode", "--link", str(theirs.fileno())], pass_fds=[theirs.fileno()],
+                               env={**os.environ, "OMP_WAIT_POLICY": "passive"})
+    theirs.close()
+    try:
+        end = time.time() + 10
+        status = {}
+        while status.get("Seccomp") != "2" and time.time() < end:
+            time.sleep(0.02)
+            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+            status = dict(line.split(":", 1) for line in lines)
+            status = {k: v.strip() for k, v in status.items()}
+        assert status["Seccomp"] == "2" and status["NoNewPrivs"] == "1", status
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        for name, most in (("Max cpu time", "10"), ("Max file size", "0"), ("Max address space", str(2 << 30)),
+                           ("Max processes", "0")):
+            line = next(x for x in limits.splitlines() if x.startswith(name))
+            assert line[len(name):].split()[0] == most, line
+    finally:
+        ours.close()
+        assert process.wait(timeout=5) == 1, "it ends with its link"
+
+
+def test_edits_of_every_format_pass_through_it():
+    pictures = {"photograph": (ROOT / "tests/web/data/bag.png").read_bytes()}
+    for kind in ("PNG", "JPEG", "WEBP"):
+        image = Image.effect_noise((96, 64), 60).convert("RGB")
+        stream = io.BytesIO()
+        image.save(stream, kind)
+        pictures[kind] = stream.getvalue()
+    with Server(synthetic=1) as s:
+        worker = s.worker_pid()
+        for kind, picture in pictures.items():
+            done = s.draw({**WISH, "prompt": f"make {kind} red", "images": [data_url(picture)]})
+            assert done["status"] == "succeeded", done
+            bad = s.draw({**WISH, "prompt": f"cut {kind}", "images": [data_url(picture[: len(picture) // 2])]})
+            assert bad["status"] == "failed" and bad["error"]["param"] == "images[0]", bad
+        assert s.worker_pid() == worker and s.stats()["workers"][0]["restarts"] == 0

@@ -7,6 +7,7 @@ Load behaviour uses workers without a model (--synthetic-step-ms), where the tim
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -266,7 +267,8 @@ def test_an_editing_session(shipped):
         assert done["status"] == "succeeded" and done["node"], done
         kept = done["images"][0]["similarity"]
         assert 10 < kept["psnr"] <= 100 and 0.3 < kept["ssim"] <= 1 and 0 < kept["share"] <= 1, kept
-    assert 'inkling_edit_ssim_ratio_count{model="inkling"} 5' in shipped.get("/metrics").body.decode()
+    counted = re.search(r'inkling_edit_ssim_ratio_count{model="inkling"} (\d+)', shipped.get("/metrics").body.decode())
+    assert int(counted[1]) >= 5
     assert any("original" in note for note in done["notes"]), "the fifth edit is drawn again from the original"
     now = shipped.get(path).json()
     assert len(now["nodes"]) == 6 and now["head"] == done["node"]

@@ -49,10 +49,10 @@ class Drawer {
 };
 
 std::unique_ptr<Drawer> make_engine_drawer(const std::string& device, const std::string& max_vram);
-// Steps of `step_ms` milliseconds and a colour ramp that depends on prompt and seed. A file `faults` that holds "CODE@N"
-// makes the N-th device call of the next batch fail as CUDA would with this error code, and is removed; call 1 opens the
-// device, each step is one, the last fetches the picture. After any code but 2 (out of memory) all later calls of the
-// process fail too: the context is lost.
+// Steps of `step_ms` milliseconds and a colour ramp that depends on prompt and seed. A file `faults` that holds
+// "CODE@N" makes the N-th device call of the next batch fail as CUDA would with this error code, and is removed; call 1
+// opens the device, each step is one, the last fetches the picture. After any code but 2 (out of memory) all later
+// calls of the process fail too: the context is lost.
 std::unique_ptr<Drawer> make_synthetic_drawer(double step_ms, const std::string& faults = {});
 
 }  // namespace inkling::server

@@ -1,7 +1,5 @@
 #include "server/worker/supervisor.h"
 
-#include <fcntl.h>
-#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +13,7 @@
 #include <deque>
 
 #include "base/error.h"
+#include "server/worker/child_process.h"
 
 namespace inkling::server {
 
@@ -25,37 +24,8 @@ namespace {
 
 constexpr double kPingSeconds = 2;
 constexpr double kLongestPause = 10;
-constexpr int kLinkDescriptor = 3;
 
 std::chrono::milliseconds seconds(double s) { return std::chrono::milliseconds(static_cast<int64_t>(s * 1000)); }
-
-// Starts the program with `socket` as descriptor 3 and nothing else of ours open. Throws RuntimeError.
-pid_t spawn(const std::vector<std::string>& command, int socket) {
-  std::vector<char*> arguments;
-  for (const std::string& a : command) arguments.push_back(const_cast<char*>(a.c_str()));
-  arguments.push_back(nullptr);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  // A socket that is 3 already would keep its close-on-exec flag: dup2 of itself clears it in posix_spawn.
-  posix_spawn_file_actions_adddup2(&actions, socket, kLinkDescriptor);
-  posix_spawn_file_actions_addclosefrom_np(&actions, kLinkDescriptor + 1);
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  sigset_t none, defaults;
-  sigemptyset(&none);
-  sigfillset(&defaults);
-  posix_spawnattr_setsigmask(&attributes, &none);
-  posix_spawnattr_setsigdefault(&attributes, &defaults);
-  // A group of its own: Ctrl-C in the terminal is the server's to handle.
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
-  posix_spawnattr_setpgroup(&attributes, 0);
-  pid_t pid = 0;
-  const int failed = posix_spawn(&pid, command.front().c_str(), &actions, &attributes, arguments.data(), environ);
-  posix_spawnattr_destroy(&attributes);
-  posix_spawn_file_actions_destroy(&actions);
-  if (failed != 0) throw RuntimeError("the worker process cannot be started: {}", std::strerror(failed));
-  return pid;
-}
 
 }  // namespace
 
@@ -94,7 +64,7 @@ struct Supervisor::Impl : std::enable_shared_from_this<Impl> {
     try {
       if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) != 0)
         throw RuntimeError("no socket for a worker: {}", std::strerror(errno));
-      pid = spawn(options.command, pair[1]);
+      pid = spawn_child(options.command, pair[1]);
     } catch (const std::exception& error) {
       if (pair[0] != 0) ::close(pair[0]), ::close(pair[1]);
       breaker.failure(now());

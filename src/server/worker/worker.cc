@@ -19,6 +19,7 @@
 #include "formats/resample.h"
 #include "safety/safety.h"
 #include "server/cache/sha256.h"
+#include "server/worker/decoder.h"
 #include "server/worker/drawer.h"
 #include "server/worker/frame.h"
 
@@ -191,7 +192,7 @@ class Worker {
   ReadyWish make_ready(const DrawRequest& wish) const {
     ReadyWish ready{wish, {}, {}};
     for (size_t i = 0; i < wish.images.size(); ++i) {
-      ready.images.push_back(decode_image(bytes_of(*wish.images[i]), fmt::format("images[{}]", i), kUploads));
+      ready.images.push_back(decoder_.image(bytes_of(*wish.images[i]), fmt::format("images[{}]", i), kUploads));
       if (ready.images.back().width < 16 || ready.images.back().height < 16)
         throw ArgumentError("images[{}]: is {}x{}, at least 16x16 is needed", i, ready.images.back().width,
                             ready.images.back().height);
@@ -199,7 +200,7 @@ class Worker {
     }
     if (wish.mask != nullptr) {
       bool from_alpha = false;
-      ready.mask = decode_mask(bytes_of(*wish.mask), "mask", kUploads, &from_alpha);
+      ready.mask = decoder_.mask(bytes_of(*wish.mask), "mask", kUploads, &from_alpha);
       // OpenAI's masks are transparent where the picture may change; one without transparency is read as ours.
       if (from_alpha && wish.mask_polarity == MaskPolarity::transparent_edits)
         for (uint8_t& p : ready.mask->pixels) p = static_cast<uint8_t>(255 - p);
@@ -298,6 +299,7 @@ class Worker {
   Link link_;
   std::unique_ptr<Drawer> drawer_;
   std::unique_ptr<SafetyFilter> safety_;
+  const DecoderProcess decoder_;
 
   std::mutex mutex_;  // guards what follows
   std::condition_variable arrived_;

@@ -1,6 +1,6 @@
 // The process that draws: holds the models of one device, takes wishes from the server over a socket, sends progress,
-// previews and pictures. All that touches a model, a GPU or an uploaded picture happens here, so that whatever goes
-// wrong with them ends this process and never the server.
+// previews and pictures. All that touches a model, a GPU or an uploaded picture happens here (uploads are decoded by
+// a process that this one starts, see decoder.h), so that whatever goes wrong with them never ends the server.
 //
 // From the server: {"type":"run","jobs":[{"id","request"}],"model":{...}}, {"type":"cancel","id"}, {"type":"ping"}.
 // To the server: "ready", "progress", "preview", "done", "failed", "idle" (the batch is over), "pong".
