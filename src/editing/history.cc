@@ -12,15 +12,6 @@ namespace {
 constexpr size_t kMaxInstructionBytes = 16'384;
 constexpr size_t kMaxPictureBytes = 4096;
 
-// Whether the text is Chinese enough to be joined in Chinese: it has any Han character.
-bool has_han(std::string_view text) {
-  for (size_t i = 0; i < text.size();) {
-    const int32_t c = next_code_point(text, i);
-    if (c >= 0x3400 && c <= 0x9FFF) return true;
-  }
-  return false;
-}
-
 // Without the full stop and spaces at its end, so that clauses can be joined.
 std::string_view open_end(std::string_view text) {
   for (bool again = true; again;) {

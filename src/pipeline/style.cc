@@ -11,18 +11,10 @@ constexpr std::string_view kKidsChinese = ", 卡通, 色彩鲜艳, 可爱友好,
 constexpr std::string_view kKidsEnglish = ", cartoon, colorful, friendly, children's illustration";
 }  // namespace
 
-bool is_chinese(std::string_view utf8) {
-  for (size_t i = 0; i < utf8.size();) {
-    const int32_t c = next_code_point(utf8, i);
-    if (c >= 0x4E00 && c <= 0x9FFF) return true;
-  }
-  return false;
-}
-
 std::string apply_style(std::string_view prompt, std::string_view style) {
   if (style.empty() || style == "none") return std::string(prompt);
   if (style != "kids_cute_v2") throw ArgumentError("style: got '{}', expected none or kids_cute_v2", style);
-  const std::string_view words = is_chinese(prompt) ? kKidsChinese : kKidsEnglish;
+  const std::string_view words = has_han(prompt) ? kKidsChinese : kKidsEnglish;
   std::string result(prompt);
   if (!result.ends_with(words)) result += words;
   return result;

@@ -10,7 +10,4 @@ namespace inkling {
 // language. A prompt that already ends with the style's words is left alone.
 std::string apply_style(std::string_view prompt, std::string_view style);
 
-// Whether text (valid UTF-8) holds a CJK ideograph: decides the language of what is added.
-bool is_chinese(std::string_view utf8);
-
 }  // namespace inkling

@@ -7,6 +7,7 @@
 #include "safety/data_text.h"
 #include "safety/normalize.h"
 #include "safety/word_lists.h"
+#include "text/unicode.h"
 
 namespace inkling {
 

@@ -13,11 +13,6 @@
 
 namespace inkling {
 
-bool is_han(char32_t c) {
-  return (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0xF900 && c <= 0xFAFF) ||
-         (c >= 0x20000 && c <= 0x3FFFF);
-}
-
 std::u32string to_utf32(std::string_view utf8) {
   const std::string valid = replace_invalid_utf8(utf8);
   std::u32string text;

@@ -16,7 +16,6 @@ class SimpleConverter;
 
 namespace inkling {
 
-bool is_han(char32_t c);
 std::u32string to_utf32(std::string_view utf8);  // well-formed or not: bad bytes are dropped
 std::string to_utf8(std::u32string_view text);
 

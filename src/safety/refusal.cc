@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <array>
 
-#include "safety/normalize.h"
 #include "safety/safety.h"
+#include "text/unicode.h"
 
 namespace inkling {
 
@@ -78,9 +78,7 @@ uint64_t mix(uint64_t z) {  // splitmix64
 
 }  // namespace
 
-Language language_of(std::string_view utf8) {
-  return std::ranges::any_of(to_utf32(utf8), is_han) ? Language::chinese : Language::english;
-}
+Language language_of(std::string_view utf8) { return has_han(utf8) ? Language::chinese : Language::english; }
 
 std::vector<std::string> all_suggestions(Language language) {
   const Wishes& pool = language == Language::chinese ? kChinese : kEnglish;

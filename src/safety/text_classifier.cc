@@ -6,6 +6,7 @@
 #include "safety/byte_reader.h"
 #include "safety/normalize.h"
 #include "safety/word_lists.h"
+#include "text/unicode.h"
 
 namespace inkling {
 

@@ -7,6 +7,7 @@
 #include "safety/byte_reader.h"
 #include "safety/normalize.h"
 #include "safety/safety.h"
+#include "text/unicode.h"
 
 namespace inkling {
 

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "safety/data_text.h"
+#include "text/unicode.h"
 
 namespace inkling {
 

@@ -125,6 +125,22 @@ int32_t next_code_point(std::string_view text, size_t& position) {
   return c;
 }
 
+bool is_han(char32_t c) {
+  return (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0xF900 && c <= 0xFAFF) ||
+         (c >= 0x20000 && c <= 0x3FFFF);
+}
+
+bool has_han(std::string_view utf8) {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(utf8.data());
+  const auto size = static_cast<int64_t>(utf8.size());
+  for (int64_t i = 0; i < size;) {
+    UChar32 c = 0;
+    U8_NEXT(bytes, i, size, c);
+    if (c >= 0 && is_han(static_cast<char32_t>(c))) return true;
+  }
+  return false;
+}
+
 void require_utf8(std::string_view text) {
   if (text.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max() / 4)) {
     throw ArgumentError("tokenizer: a text of {} bytes is too long", text.size());

@@ -20,6 +20,11 @@ CharClass char_class(int32_t code_point);
 // Code point at `position`, which is moved behind it. `text` must be valid UTF-8.
 int32_t next_code_point(std::string_view text, size_t& position);
 
+// Ideographs of Chinese, with the rare ones of later planes.
+bool is_han(char32_t c);
+// Whether text holds one: decides the language of what is answered or added. Any bytes; ill-formed ones count as none.
+bool has_han(std::string_view utf8);
+
 // Throws ArgumentError that names the first bad byte.
 void require_utf8(std::string_view text);
 // Ill-formed sequences become U+FFFD, one for each maximal subpart.

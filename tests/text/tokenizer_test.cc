@@ -143,6 +143,13 @@ TEST(Unicode, NormalizesLongRunsOfMarksLikeShortOnes) {
   EXPECT_EQ(to_nfc(sorted).substr(0, 2), "é");
 }
 
+TEST(Unicode, FindsHan) {
+  EXPECT_TRUE(has_han("a 鸭 b"));
+  EXPECT_TRUE(has_han("𠮷"));
+  EXPECT_FALSE(has_han("ducks, かな, éàü 🐤"));
+  EXPECT_FALSE(has_han("\xE9\xB8 cut \xFF"));
+}
+
 TEST(Unicode, KnowsLettersNewerThanTheLibrary) {
   EXPECT_EQ(char_class(0x2EBF0), CharClass::letter);  // CJK extension I, Unicode 15.1
   EXPECT_EQ(char_class(0x10D40), CharClass::number);
