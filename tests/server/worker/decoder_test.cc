@@ -35,7 +35,7 @@ std::string error_of(const DecoderProcess& decoder, const std::vector<std::byte>
 DecoderProcess answering(const std::string& bytes) {
   std::string octal;
   for (const char c : bytes) octal += fmt::format("\\{:03o}", static_cast<unsigned char>(c));
-  return DecoderProcess({"/bin/sh", "-c", "printf '" + octal + "' >&3"});
+  return DecoderProcess({"/bin/sh", "-c", "printf '" + octal + "' >&3; sleep 20"});
 }
 
 TEST(Decoder, AProcessThatDiesOrLiesIsAnError) {
