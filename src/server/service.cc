@@ -282,9 +282,10 @@ bool Service::Impl::answer_from_cache(const JobPointer& job, Work& work, const s
   if (!usual || pool.size() == 0) return false;
   const auto entry =
       pool.find(canonical_prompt(prompt), known->second, safety_version, static_cast<uint64_t>(wish.seed));
-  ++(entry ? pool_hits : pool_misses);
-  metrics.cache("latent", entry.has_value());
-  if (!entry || entry->style != wish.style) return false;
+  const bool hit = entry && entry->style == wish.style;
+  ++(hit ? pool_hits : pool_misses);
+  metrics.cache("latent", hit);
+  if (!hit) return false;
   // Decoded by a worker, so the picture is looked at like any other.
   wish.latent_path = entry->path.string();
   wish.seed = entry->seed;
