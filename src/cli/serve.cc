@@ -92,7 +92,7 @@ int run_worker(const CommandLine& line) {
   options.safety = o.text("safety") == "on";
   options.synthetic_ms = *o.real("synthetic-step-ms");
   options.synthetic_faults = o.text("synthetic-faults");
-  return server::run_worker(options);
+  server::run_worker(options);
 }
 
 int run_decode(const CommandLine& line) {

@@ -89,7 +89,7 @@ class Worker {
     if (options.safety) safety_ = std::make_unique<SafetyFilter>();
   }
 
-  int run() {
+  [[noreturn]] void run() {
     link_.send({{"type", "ready"}, {"pid", getpid()}, {"device", options_.device}});
     std::thread([this] { listen(); }).detach();  // ends with the process
     for (;;) {
@@ -100,7 +100,9 @@ class Worker {
         batch = std::move(batches_.front());
         batches_.pop_front();
       }
-      if (!run_batch(*batch)) return kUntrusted;  // never idle again: its works go to another process
+      // Never idle again: its works go to another process. At once, as the other thread still listens and what belongs
+      // to a lost device cannot be given back.
+      if (!run_batch(*batch)) _exit(kUntrusted);
       link_.send({{"type", "idle"}, {"drawer", drawer_->describe()}});
     }
   }
@@ -310,9 +312,9 @@ class Worker {
 
 }  // namespace
 
-int run_worker(const WorkerOptions& options) {
+void run_worker(const WorkerOptions& options) {
   if (options.threads > 0) set_thread_count(options.threads);
-  return Worker(options).run();
+  Worker(options).run();
 }
 
 }  // namespace inkling::server

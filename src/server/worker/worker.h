@@ -20,7 +20,7 @@ struct WorkerOptions {
   std::string synthetic_faults;  // file, see make_synthetic_drawer
 };
 
-// Runs until the link closes (the process then ends with code 0). Returns 70 when the device can no longer be trusted.
-int run_worker(const WorkerOptions& options);
+// Runs until the link closes (the process then ends with code 0) or the device can no longer be trusted (code 70).
+[[noreturn]] void run_worker(const WorkerOptions& options);
 
 }  // namespace inkling::server
