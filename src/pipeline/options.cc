@@ -73,6 +73,8 @@ constexpr auto kOptions = std::to_array<Option>({
     {"references", "", Kind::integer, kPlan | kBench, "0", 0, 3, "", false, "reference pictures to plan for (an edit)"},
     {"prompt-tokens", "", Kind::integer, kPlan | kBench, "64", 1, 1024, "", false, "prompt length to plan for"},
     {"repeats", "", Kind::integer, kBench, "5", 1, 1000, "", false, "warm runs; medians are reported"},
+    {"kernels", "", Kind::flag, kBench, "", -kNone, kNone, "", false,
+     "time the kernels one by one, against what the device can do at most"},
     {"preset", "", Kind::choice, kSynth, "tiny", -kNone, kNone, "qwen-image|qwen-image-edit-2509|qwen-image-13b|tiny",
      false, "architecture to write"},
     {"dtype", "", Kind::choice, kSynth, "bf16", -kNone, kNone, "bf16|q8_0|q4_0", false, "element type of the matrices"},
