@@ -15,40 +15,55 @@ namespace inkling::cli {
 namespace {
 
 void print_table(const PlanRequest& r, const BenchmarkResult& b) {
-  fmt::print("{}, {}: {} {} x {}, {} references, {} steps\n", b.device, b.precision, r.model.model.string(), r.width,
-             r.height, r.references, r.steps);
+  fmt::print("{}, {}: {} {} x {}, {} references, {} steps\n", b.devices.front().name, b.precision,
+             r.model.model.string(), r.width, r.height, r.references, r.steps);
+  if (b.devices.size() > 1) fmt::print("{} devices: {}\n", b.devices.size(), b.sharing);
   const double forward = median(b.forward_seconds);
-  fmt::print("{:<14} {:>10.2f} ms  {:.1f} TFLOP, {:.0f} TFLOP/s", "forward", forward * 1e3, b.forward_flops / 1e12,
+  fmt::print("{:<14} {:>10.2f} ms  {:.3g} TFLOP, {:.3g} TFLOP/s", "forward", forward * 1e3, b.forward_flops / 1e12,
              b.forward_flops / forward / 1e12);
-  if (b.streamed_bytes > 0)
-    fmt::print(", {:.2f} GiB streamed at {:.1f} GB/s", static_cast<double>(b.streamed_bytes) / 0x1p30,
-               static_cast<double>(b.streamed_bytes) / forward / 1e9);
+  if (const auto streamed = static_cast<double>(b.devices.front().streamed_bytes); streamed > 0)
+    fmt::print(", {:.2f} GiB streamed at {:.1f} GB/s", streamed / 0x1p30, streamed / forward / 1e9);
   fmt::print("\n");
   for (const auto& [phase, seconds] : b.seconds) fmt::print("{:<14} {:>10.2f} ms\n", phase, median(seconds) * 1e3);
-  fmt::print("{:<14} {:>10.2f} ms\n", "picture, warm", median(b.total_seconds) * 1e3);
+  fmt::print("{:<14} {:>10.2f} ms\n", b.pictures == 1 ? "picture, warm" : fmt::format("{} pictures", b.pictures),
+             median(b.total_seconds) * 1e3);
   fmt::print("{:<14} {:>10.2f} s\n", "first run", b.setup_seconds);
-  fmt::print("{:<14} {:>10.0f} MiB of the GPU, {:.0f} MiB of weights and activations\n", "peak",
-             static_cast<double>(b.device_bytes) / 0x1p20, static_cast<double>(b.arena_peak_bytes) / 0x1p20);
+  for (const BenchmarkResult::Device& d : b.devices) {
+    fmt::print("{:<14} {:>10.0f} MiB of weights and activations", "peak", static_cast<double>(d.arena_peak_bytes) / 0x1p20);
+    if (d.device_bytes > 0) fmt::print(", {:.0f} MiB of the GPU", static_cast<double>(d.device_bytes) / 0x1p20);
+    if (b.devices.size() > 1) fmt::print("  {}: {}", d.name, d.part);
+    fmt::print("\n");
+  }
 }
 
 nlohmann::ordered_json to_json(const PlanRequest& r, const BenchmarkResult& b) {
+  const BenchmarkResult::Device& main = b.devices.front();
   nlohmann::ordered_json j{{"model", r.model.model.string()},
-                           {"device", b.device},
+                           {"device", main.name},
                            {"precision", b.precision},
                            {"width", r.width},
                            {"height", r.height},
                            {"references", r.references},
                            {"steps", r.steps},
+                           {"pictures", b.pictures},
                            {"max_vram", r.model.device.max_vram},
                            {"forward_ms", median(b.forward_seconds) * 1e3},
                            {"forward_flops", b.forward_flops},
                            {"picture_ms", median(b.total_seconds) * 1e3},
                            {"first_run_seconds", b.setup_seconds},
-                           {"streamed_bytes", b.streamed_bytes},
-                           {"arena_peak_bytes", b.arena_peak_bytes},
-                           {"device_bytes", b.device_bytes},
+                           {"streamed_bytes", main.streamed_bytes},
+                           {"arena_peak_bytes", main.arena_peak_bytes},
+                           {"device_bytes", main.device_bytes},
                            {"checksum", b.checksum}};
   for (const auto& [phase, seconds] : b.seconds) j["phase_ms"][phase] = median(seconds) * 1e3;
+  if (b.devices.size() == 1) return j;
+  j["sharing"] = b.sharing;
+  for (const BenchmarkResult::Device& d : b.devices)
+    j["devices"].push_back({{"device", d.name},
+                            {"part", d.part},
+                            {"streamed_bytes", d.streamed_bytes},
+                            {"arena_peak_bytes", d.arena_peak_bytes},
+                            {"device_bytes", d.device_bytes}});
   return j;
 }
 
