@@ -141,9 +141,6 @@ class Benchmark {
   BenchmarkResult operator()() {
     if (sizes_.files) throw ArgumentError("bench: '{}' is no preset; weights are made, not read", sizes_.name);
     Job job = shaped_job(request_, sizes_);
-    for (size_t i = 0; i < job.noise.size(); ++i) fill_normal(job.noise[i], i);
-    for (size_t i = 0; i < job.references.size(); ++i) fill_normal(job.references[i], 100 + i);
-    for (size_t i = 0; i < job.vision.size(); ++i) fill_normal(job.vision[i].patches, 200 + i);
     DeviceChoice first = request_.model.device;
     first.more.clear();
     auto backend = open_backend(first, request_.model.precision);
@@ -152,6 +149,9 @@ class Benchmark {
       check_devices(team_, *backend);
     else
       check_host(request_, sizes_, team_, backend->model());
+    for (size_t i = 0; i < job.noise.size(); ++i) fill_normal(job.noise[i], i);
+    for (size_t i = 0; i < job.references.size(); ++i) fill_normal(job.references[i], 100 + i);
+    for (size_t i = 0; i < job.vision.size(); ++i) fill_normal(job.vision[i].patches, 200 + i);
     open(job, std::move(backend));
     describe(job);
     for (int run = 0; run <= repeats_; ++run) run_once(run);
