@@ -29,7 +29,8 @@ void print_table(const PlanRequest& r, const BenchmarkResult& b) {
              median(b.total_seconds) * 1e3);
   fmt::print("{:<14} {:>10.2f} s\n", "first run", b.setup_seconds);
   for (const BenchmarkResult::Device& d : b.devices) {
-    fmt::print("{:<14} {:>10.0f} MiB of weights and activations", "peak", static_cast<double>(d.arena_peak_bytes) / 0x1p20);
+    fmt::print("{:<14} {:>10.0f} MiB of weights and activations", "peak",
+               static_cast<double>(d.arena_peak_bytes) / 0x1p20);
     if (d.device_bytes > 0) fmt::print(", {:.0f} MiB of the GPU", static_cast<double>(d.device_bytes) / 0x1p20);
     if (b.devices.size() > 1) fmt::print("  {}: {}", d.name, d.part);
     fmt::print("\n");
@@ -151,8 +152,7 @@ int run_bench(const CommandLine& line) {
     device.kind = gpu_count() > 0 ? DeviceChoice::Kind::cuda : DeviceChoice::Kind::cpu;
   const bool on_gpu = device.kind == DeviceChoice::Kind::cuda;
   // On a CPU the published layout takes minutes a picture and 57 GB; the architecture that ships takes seconds.
-  if (!o.given("model"))
-    r.model.model = !on_gpu ? "tiny" : r.references > 0 ? "qwen-image-edit-2509" : "qwen-image";
+  if (!o.given("model")) r.model.model = !on_gpu ? "tiny" : r.references > 0 ? "qwen-image-edit-2509" : "qwen-image";
   if (!o.given("cfg-scale")) r.cfg_scale = 1;
   if (r.steps == 0) r.steps = 4;
   if (r.width == 0) r.width = r.height > 0 ? r.height : on_gpu ? 1024 : 256;

@@ -78,15 +78,15 @@ nlohmann::ordered_json phases_json(const DevicePlan& d) {
 // The main device's phases stand at the top, as those of the only one; several devices are listed beside them.
 nlohmann::ordered_json to_json(const TeamPlan& team) {
   const RunPlan& plan = team.devices.front().plan;
-  nlohmann::ordered_json j{{"model", team.model},          {"width", plan.width},
-                           {"height", plan.height},        {"steps", plan.steps},
-                           {"cfg_scale", plan.cfg_scale},  {"parameters", plan.parameters},
-                           {"precision", team.precision},  {"peak_bytes", plan.peak_bytes},
-                           {"phases", phases_json(team.devices.front())}};
+  nlohmann::ordered_json j{
+      {"model", team.model},         {"width", plan.width},           {"height", plan.height},
+      {"steps", plan.steps},         {"cfg_scale", plan.cfg_scale},   {"parameters", plan.parameters},
+      {"precision", team.precision}, {"peak_bytes", plan.peak_bytes}, {"phases", phases_json(team.devices.front())}};
   if (team.devices.size() == 1) return j;
   j["sharing"] = name(team.way);
   for (const DevicePlan& d : team.devices) {
-    nlohmann::ordered_json device{{"device", device_name(d.device)}, {"part", d.part}, {"peak_bytes", d.plan.peak_bytes}};
+    nlohmann::ordered_json device{
+        {"device", device_name(d.device)}, {"part", d.part}, {"peak_bytes", d.plan.peak_bytes}};
     if (team.way == SharingWay::pictures) {
       device["first_picture"] = d.first_picture;
       device["pictures"] = d.pictures;

@@ -228,8 +228,7 @@ class Benchmark {
         BenchDevice& d = devices_[i];
         return TeamStage{&d.backend->ops(), [&d]() -> Dit& { return d.parts->dit(); }, d.worker.get()};
       });
-      return std::make_unique<TeamDenoiser>(devices_.front().backend->ops(), std::move(stages), steps,
-                                            steps_on_device);
+      return std::make_unique<TeamDenoiser>(devices_.front().backend->ops(), std::move(stages), steps, steps_on_device);
     };
   }
 

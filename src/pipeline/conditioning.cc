@@ -91,9 +91,9 @@ class Preparation {
         throw ArgumentError("image: {}x{} is too small; both sides need at least 16 pixels", image.width, image.height);
       given.push_back(size_of(image));
     }
-    const EditSizes sizes = edit_sizes(
-        given, {request_.geometry, request_.width, request_.height, request_.vae_area, request_.vl_area}, model_.kind,
-        model_.defaults, model_.processor);
+    const EditSizes sizes =
+        edit_sizes(given, {request_.geometry, request_.width, request_.height, request_.vae_area, request_.vl_area},
+                   model_.kind, model_.defaults, model_.processor);
     for (size_t i = 0; i < given.size(); ++i) {
       add_vision_input(request_.images[i], sizes.pictures[i]);
       if (sizes.keeps_pixels && i == 0)

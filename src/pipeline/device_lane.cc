@@ -85,8 +85,7 @@ int64_t DeviceLane::budget(const Rung& rung) const {
 }
 
 TeamLayout DeviceLane::settle(const std::vector<Job>& jobs, int together, const Rung& rung, const Team* team) {
-  const bool choose =
-      backend_->on_gpu() && options_.precision == PrecisionChoice::automatic && !precision_chosen_;
+  const bool choose = backend_->on_gpu() && options_.precision == PrecisionChoice::automatic && !precision_chosen_;
   LayoutQuestion q;
   q.split = options_.split;
   if (team != nullptr) {

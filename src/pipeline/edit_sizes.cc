@@ -37,8 +37,7 @@ EditSizes edit_sizes(std::span<const PictureSize> pictures, const EditQuestion& 
                      const ModelDefaults& defaults, const ProcessorConfig& processor) {
   const int64_t area = either(question.vae_area, defaults.vae_reference_area, kVaeArea);
   const bool first_edition = kind == PipelineKind::edit;
-  const int64_t seen =
-      either(question.vision_area, defaults.vision_reference_area, first_edition ? area : kVisionArea);
+  const int64_t seen = either(question.vision_area, defaults.vision_reference_area, first_edition ? area : kVisionArea);
   EditSizes sizes;
   sizes.keeps_pixels = question.geometry == Geometry::keep && question.width == 0;
   for (const PictureSize& p : pictures) {

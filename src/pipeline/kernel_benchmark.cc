@@ -114,7 +114,9 @@ class KernelBenchmark {
     if (grown_) grown_(table_);
   }
 
-  Tensor rows(int64_t count, int64_t channels) { return backend_->ops().upload(random_rows({count, channels}, ++seed_)); }
+  Tensor rows(int64_t count, int64_t channels) {
+    return backend_->ops().upload(random_rows({count, channels}, ++seed_));
+  }
 
   // `operands`: what the call reads beside weights. A call that was measured in another precision, and is the same in
   // this one, is left out.
@@ -200,27 +202,21 @@ class KernelBenchmark {
       QKV y = o.qkv(u, w.q, w.k, w.v, gamma, gamma, kEps, turn, c.heads, c.heads);
       return std::vector<Tensor>{y.q, y.k, y.v};
     });
-    measure("out, gate, residual", size(dim, dim), {qkv.v, x, gate}, [&](Ops& o) {
-      return std::vector<Tensor>{o.linear_gated_add(qkv.v, w.out, x, gate, groups)};
-    });
-    measure("fc1, gelu", size(dim, c.mlp_dim), {u}, [&](Ops& o) {
-      return std::vector<Tensor>{o.linear_act(u, w.mlp_in, Activation::gelu_tanh)};
-    });
+    measure("out, gate, residual", size(dim, dim), {qkv.v, x, gate},
+            [&](Ops& o) { return std::vector<Tensor>{o.linear_gated_add(qkv.v, w.out, x, gate, groups)}; });
+    measure("fc1, gelu", size(dim, c.mlp_dim), {u},
+            [&](Ops& o) { return std::vector<Tensor>{o.linear_act(u, w.mlp_in, Activation::gelu_tanh)}; });
     const Tensor h = ops.linear_act(u, w.mlp_in, Activation::gelu_tanh);
-    measure("fc2, gate, residual", size(c.mlp_dim, dim), {h, x, gate}, [&](Ops& o) {
-      return std::vector<Tensor>{o.linear_gated_add(h, w.mlp_out, x, gate, groups)};
-    });
+    measure("fc2, gate, residual", size(c.mlp_dim, dim), {h, x, gate},
+            [&](Ops& o) { return std::vector<Tensor>{o.linear_gated_add(h, w.mlp_out, x, gate, groups)}; });
     if (!all) return;
     const std::string map = fmt::format("{} x {}", m, dim);
-    measure("norm, modulation", map, {x, scale, shift}, [&](Ops& o) {
-      return std::vector<Tensor>{o.modulated_norm(x, scale, shift, groups, kEps)};
-    });
-    measure("head norm, rotation", map, {qkv.q, gamma, turn.cos, turn.sin}, [&](Ops& o) {
-      return std::vector<Tensor>{o.head_norm_rope(qkv.q, gamma, kEps, turn, c.heads)};
-    });
-    measure("gate, residual", map, {x, qkv.v, gate}, [&](Ops& o) {
-      return std::vector<Tensor>{o.gated_add(x, qkv.v, gate, groups)};
-    });
+    measure("norm, modulation", map, {x, scale, shift},
+            [&](Ops& o) { return std::vector<Tensor>{o.modulated_norm(x, scale, shift, groups, kEps)}; });
+    measure("head norm, rotation", map, {qkv.q, gamma, turn.cos, turn.sin},
+            [&](Ops& o) { return std::vector<Tensor>{o.head_norm_rope(qkv.q, gamma, kEps, turn, c.heads)}; });
+    measure("gate, residual", map, {x, qkv.v, gate},
+            [&](Ops& o) { return std::vector<Tensor>{o.gated_add(x, qkv.v, gate, groups)}; });
     measure("copy", map, {x}, [&](Ops& o) { return std::vector<Tensor>{o.concat_rows({x})}; });
   }
 
@@ -239,13 +235,13 @@ class KernelBenchmark {
     };
     const StreamProjection text_in = stream(text, text_groups, rope(texts)),
                            image_in = stream(image, image_groups, rope(images));
-    measure("block: norm, q, k, v, rotation", size,
-            {text, image, scale, shift, gamma, text_in.rope.cos, text_in.rope.sin, image_in.rope.cos,
-             image_in.rope.sin},
-            [&](Ops& o) {
-              const auto [t, i] = o.joint_qkv(text_in, image_in, kEps, c.heads);
-              return std::vector<Tensor>{t.q, t.k, t.v, i.q, i.k, i.v};
-            });
+    measure(
+        "block: norm, q, k, v, rotation", size,
+        {text, image, scale, shift, gamma, text_in.rope.cos, text_in.rope.sin, image_in.rope.cos, image_in.rope.sin},
+        [&](Ops& o) {
+          const auto [t, i] = o.joint_qkv(text_in, image_in, kEps, c.heads);
+          return std::vector<Tensor>{t.q, t.k, t.v, i.q, i.k, i.v};
+        });
     const auto [t, i] = ops.joint_qkv(text_in, image_in, kEps, c.heads);
     const float factor = 1.f / std::sqrt(static_cast<float>(c.head_dim));
     measure("block: joint attention", fmt::format("{} x {} heads of {}", texts + images, c.heads, c.head_dim),
@@ -290,13 +286,11 @@ class KernelBenchmark {
     // What a convolution reads is what another has written.
     const Tensor x = ops.conv2d(ops.upload(random_rows({height, width, channels}, ++seed_)), w, ConvSpec::same3x3());
     const std::string map = fmt::format("{} x {} x {}", height, width, channels);
-    measure("convolution 3x3, residual", fmt::format("{} > {}", map, channels), {x, x}, [&](Ops& o) {
-      return std::vector<Tensor>{o.conv2d_add(x, w, ConvSpec::same3x3(), x)};
-    });
+    measure("convolution 3x3, residual", fmt::format("{} > {}", map, channels), {x, x},
+            [&](Ops& o) { return std::vector<Tensor>{o.conv2d_add(x, w, ConvSpec::same3x3(), x)}; });
     const Tensor gamma = ops.upload(random_rows({channels}, ++seed_));
-    measure("channel norm, silu", map, {x, gamma}, [&](Ops& o) {
-      return std::vector<Tensor>{o.channel_norm_silu(x, gamma)};
-    });
+    measure("channel norm, silu", map, {x, gamma},
+            [&](Ops& o) { return std::vector<Tensor>{o.channel_norm_silu(x, gamma)}; });
     if (level + 1 == std::ssize(config_.vae.dim_mult)) {
       const int64_t pixels = height * width;
       const Tensor flat = x.reshape({pixels, channels});
@@ -306,9 +300,8 @@ class KernelBenchmark {
     }
     if (level == 0) return;
     const Weight halves = convolution(channels / 2, channels, true);
-    measure("doubling, convolution 3x3", fmt::format("{} > {}", map, channels / 2), {x}, [&](Ops& o) {
-      return std::vector<Tensor>{o.upsample_conv2d(x, halves, ConvSpec::same3x3())};
-    });
+    measure("doubling, convolution 3x3", fmt::format("{} > {}", map, channels / 2), {x},
+            [&](Ops& o) { return std::vector<Tensor>{o.upsample_conv2d(x, halves, ConvSpec::same3x3())}; });
     measure("doubling", map, {x}, [&](Ops& o) { return std::vector<Tensor>{o.upsample2x(x)}; });
   }
 

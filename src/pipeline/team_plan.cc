@@ -44,8 +44,9 @@ class TeamPlanner {
   TeamPlan operator()() {
     result_.model = model_.name;
     const auto pictures = std::ssize(job_.noise);
-    const bool spread = devices_.size() > 1 && pictures > 1 &&
-                        draws_whole(options_.split, backend_.on_gpu(), [&] { return settle(job_, 1, devices_.size()); });
+    const bool spread = devices_.size() > 1 && pictures > 1 && draws_whole(options_.split, backend_.on_gpu(), [&] {
+                          return settle(job_, 1, devices_.size());
+                        });
     if (spread)
       plan_pictures();
     else

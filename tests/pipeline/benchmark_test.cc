@@ -15,7 +15,7 @@ PlanRequest small(const char* devices, float cfg_scale, DeviceSplit split = Devi
   r.model.device = parse_device(devices);
   r.model.precision = PrecisionChoice::f32;
   r.model.split = split;
-  r.width = r.height = 64;
+  r.width = r.height = 128;
   r.steps = 2;
   r.cfg_scale = cfg_scale;
   return r;
@@ -48,9 +48,10 @@ TEST(Benchmark, OfTheCpuTimesEveryStepAndPhase) {
 TEST(Benchmark, OfSeveralDevicesDrawsThePictureOfOne) {
   const OneThread one_thread;
   const BenchmarkResult one = run_benchmark(small("cpu", 4), 1);
-  for (const auto& [devices, split, count] :
-       {std::tuple{"cpu,cpu", DeviceSplit::automatic, 2u}, {"cpu,cpu", DeviceSplit::blocks, 2u},
-        {"cpu,cpu,cpu", DeviceSplit::blocks, 3u}, {"cpu,cpu,cpu,cpu", DeviceSplit::blocks, 4u}}) {
+  for (const auto& [devices, split, count] : {std::tuple{"cpu,cpu", DeviceSplit::automatic, 2u},
+                                              {"cpu,cpu", DeviceSplit::blocks, 2u},
+                                              {"cpu,cpu,cpu", DeviceSplit::blocks, 3u},
+                                              {"cpu,cpu,cpu,cpu", DeviceSplit::blocks, 4u}}) {
     const BenchmarkResult b = run_benchmark(small(devices, 4, split), 1);
     EXPECT_EQ(b.checksum, one.checksum) << devices << ", " << b.sharing;
     EXPECT_EQ(b.devices.size(), count) << b.sharing;

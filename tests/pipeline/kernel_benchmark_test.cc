@@ -75,13 +75,13 @@ TEST(KernelBenchmark, HasEveryKernelInEveryPrecisionOfTheDevice) {
   for (const std::string& precision : precisions)
     for (const char* kernel : {"q, k, v, norm, rotation", "out, gate, residual", "fc1, gelu", "fc2, gate, residual"})
       for (const char* rows : {"8 x ", "16 x "}) EXPECT_GT(find(table, kernel, precision, rows).operations, 0);
-  for (const char* kernel :
-       {"norm, modulation", "head norm, rotation", "gate, residual", "copy", "block: joint attention",
-        "convolution 3x3, residual", "doubling, convolution 3x3", "doubling", "channel norm, silu",
-        "attention of pixels"})
-    EXPECT_EQ(std::ranges::count_if(table.rows, [&](const KernelRow& r) {
-                return r.kernel == kernel && r.precision != "f32";
-              }), 0) << kernel << " does not depend on the precision";
+  for (const char* kernel : {"norm, modulation", "head norm, rotation", "gate, residual", "copy",
+                             "block: joint attention", "convolution 3x3, residual", "doubling, convolution 3x3",
+                             "doubling", "channel norm, silu", "attention of pixels"})
+    EXPECT_EQ(std::ranges::count_if(table.rows,
+                                    [&](const KernelRow& r) { return r.kernel == kernel && r.precision != "f32"; }),
+              0)
+        << kernel << " does not depend on the precision";
 }
 
 TEST(KernelBenchmark, CountsTheWorkAndTheLeastTraffic) {

@@ -80,9 +80,8 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"))) int64_t int8_avx
 __attribute__((target("avx512f,avx512bf16"))) int64_t bf16_avx512(int64_t rounds) {
   __m512 sum[kSums];
   HWY_UNROLL(12) for (int i = 0; i < kSums; ++i) sum[i] = _mm512_set1_ps(static_cast<float>(i));
-  const auto ones = reinterpret_cast<__m512bh>(_mm512_set1_epi16(0x3f80)), halves =
-                                                                           reinterpret_cast<__m512bh>(
-                                                                               _mm512_set1_epi16(0x3f00));
+  const auto ones = reinterpret_cast<__m512bh>(_mm512_set1_epi16(0x3f80)),
+             halves = reinterpret_cast<__m512bh>(_mm512_set1_epi16(0x3f00));
   for (int64_t r = 0; r < rounds; ++r) {
     HWY_UNROLL(12) for (int i = 0; i < kSums; ++i) sum[i] = _mm512_dpbf16_ps(sum[i], ones, halves);
   }
