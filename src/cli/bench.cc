@@ -119,7 +119,7 @@ nlohmann::ordered_json to_json(const PlanRequest& request, const KernelTable& t)
       row["note"] = r.note;
     } else {
       row["ms"] = r.seconds * 1e3;
-      row["best_ms"] = r.best_seconds * 1e3;
+      row["busy_ms"] = r.busy_seconds * 1e3;
       row["bytes"] = r.bytes;
       row["bytes_per_second"] = r.bytes_per_second();
       row["of_copy"] = of_copy(t, r);
@@ -130,6 +130,7 @@ nlohmann::ordered_json to_json(const PlanRequest& request, const KernelTable& t)
       row["operations"] = r.operations;
       row["operations_per_second"] = r.operations_per_second();
       row["of_ceiling"] = r.of_ceiling();
+      row["busy_of_ceiling"] = r.busy_of_ceiling();
     }
     j["rows"].push_back(row);
   }

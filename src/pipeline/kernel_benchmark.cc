@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ctime>
 #include <set>
 
 #include "backends/plan/plan_ops.h"
 #include "base/error.h"
+#include "base/threads.h"
 #include "diffusion/latents.h"
 #include "models/rope.h"
 #include "pipeline/benchmark.h"
@@ -77,7 +79,6 @@ class KernelBenchmark {
   void measure_with(PrecisionChoice precision) {
     backend_.reset();
     const bool stored = precision == PrecisionChoice::stored;
-    if (stored && request_.model.device.kind == DeviceChoice::Kind::cpu) precision = PrecisionChoice::automatic;
     try {
       backend_ = open_backend(request_.model.device, precision);
     } catch (const ArgumentError&) {
@@ -145,27 +146,39 @@ class KernelBenchmark {
       const int64_t results = bytes_of(call(ops));  // warm-up: code is made, memory is found
       row.bytes = bytes_of(operands) + results + work.weight_bytes;
       row.inner_bytes = 2 * (work.written_bytes - results);
-      const std::vector<double> all = seconds_of(ops, call);
-      row.seconds = median(all);
-      row.best_seconds = std::ranges::min(all);
+      const Times times = times_of(ops, call);
+      row.seconds = median(times.all);
+      row.busy_seconds = median(times.busy);
     } catch (const MemoryError& error) {
       row.note = error.what();
     }
     add(row);
   }
 
-  std::vector<double> seconds_of(Ops& ops, const Call& call) const {
+  struct Times {
+    std::vector<double> all, busy;
+  };
+
+  Times times_of(Ops& ops, const Call& call) const {
+    double busy = 0;
     const auto timed = [&](int calls) {
+      const std::clock_t busy_begin = std::clock();  // of all threads of the process
       const auto begin = ops.mark();
       for (int i = 0; i < calls; ++i) call(ops);
-      return ops.mark()->seconds_since(*begin) / calls;
+      const double seconds = ops.mark()->seconds_since(*begin) / calls;
+      busy = static_cast<double>(std::clock() - busy_begin) / CLOCKS_PER_SEC / thread_count() / calls;
+      if (backend_->on_gpu()) busy = seconds;
+      return seconds;
     };
     const double once = std::max(1e-9, timed(1));
     const int calls = static_cast<int>(std::clamp(std::ceil(kLeastMeasured / once), 1.0, double{kMostCalls}));
     const int rounds = static_cast<int>(std::clamp(kRowSeconds / (once * calls), 1.0, static_cast<double>(repeats_)));
-    std::vector<double> all;
-    for (int i = 0; i < rounds; ++i) all.push_back(timed(calls));
-    return all;
+    Times times;
+    for (int i = 0; i < rounds; ++i) {
+      times.all.push_back(timed(calls));
+      times.busy.push_back(busy);
+    }
+    return times;
   }
 
   // --- the transformer's -------------------------------------------------------------------------------------------

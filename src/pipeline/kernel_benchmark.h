@@ -16,7 +16,8 @@ struct KernelRow {
   std::string kernel, shape, precision;  // precision: of the backend that ran it
   std::string formats;                   // what its products are made in: "bf16", "int8 + bf16"; empty: it has none
   double seconds = 0;                    // median of warm calls; 0: not measured, see `note`
-  double best_seconds = 0;               // the least: what a machine that others use too would give to one alone
+  double busy_seconds = 0;               // for which the CPU's threads ran, over their number: less than `seconds`
+                                         // where others use the machine too, or threads wait; on a GPU the same
   double operations = 0;                 // 2 a multiply-add
   double least_seconds = 0;              // of its products at the device's ceilings; 0: no ceiling is known
   int64_t bytes = 0;                     // least traffic: operands and weights read once, results written once
@@ -26,6 +27,7 @@ struct KernelRow {
   double operations_per_second() const { return seconds > 0 ? operations / seconds : 0; }
   double bytes_per_second() const { return seconds > 0 ? static_cast<double>(bytes) / seconds : 0; }
   double of_ceiling() const { return seconds > 0 ? least_seconds / seconds : 0; }
+  double busy_of_ceiling() const { return busy_seconds > 0 ? least_seconds / busy_seconds : 0; }
   // Traffic of the call as made over the least possible.
   double traffic() const {
     return bytes > 0 ? static_cast<double>(bytes + inner_bytes) / static_cast<double>(bytes) : 0;

@@ -66,7 +66,7 @@ TEST(KernelBenchmark, HasEveryKernelInEveryPrecisionOfTheDevice) {
     precisions.insert(r.precision);
     EXPECT_TRUE(r.note.empty()) << r.kernel << ": " << r.note;
     EXPECT_GT(r.seconds, 0) << r.kernel;
-    EXPECT_LE(r.best_seconds, r.seconds) << r.kernel;
+    EXPECT_LT(r.busy_seconds, 1.5 * r.seconds + 1e-4) << r.kernel;
     EXPECT_GT(r.bytes, 0) << r.kernel;
     EXPECT_GE(r.inner_bytes, 0) << r.kernel << " " << r.shape << " " << r.precision;
     EXPECT_EQ(r.operations > 0, !r.formats.empty()) << r.kernel;

@@ -2,76 +2,80 @@
 
 #include <algorithm>
 #include <cstring>
+#include <ctime>
 #include <functional>
 #include <vector>
 
 #include "base/threads.h"
-#include "ops/mark.h"
 
 namespace inkling {
 
 namespace {
 
-// The best of many short tries counts: on a machine that others use too, some fall where nobody else runs.
-constexpr int kTries = 60, kCopies = 8;
-constexpr double kLeastSeconds = 0.005;  // of a try
+constexpr int kTries = 15;
+constexpr double kLeastSeconds = 0.005;  // of a try, each thread
 
-double seconds_of(const std::function<void()>& f) {
-  const auto begin = clock_mark();
-  f();
-  return clock_mark()->seconds_since(*begin);
+// For which the calling thread ran. On a machine that others use too, the clock would measure them.
+double own_seconds() {
+  timespec t{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
-// Operations a second of a loop on every thread at once.
-double best_rate(const std::function<int64_t(int64_t rounds)>& loop) {
+// Work a second of all threads at once, the best of a few tries. work(thread, size) says how much it did, 0: nothing.
+double best_rate(const std::function<int64_t(int64_t thread, int64_t size)>& work) {
   const int threads = thread_count();
-  std::vector<int64_t> done(static_cast<size_t>(threads));
-  int64_t rounds = 1000;
+  struct Done {
+    double amount = 0, seconds = 0;
+  };
+  std::vector<Done> done(static_cast<size_t>(threads));
+  int64_t size = 1;
   double best = 0;
   for (int tries = 0; tries < kTries;) {
-    const double seconds = seconds_of([&] {
-      parallel_for(threads, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t t = begin; t < end; ++t) done[static_cast<size_t>(t)] = loop(rounds);
-      });
+    parallel_for(threads, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) {
+        const double start = own_seconds();
+        const auto amount = static_cast<double>(work(t, size));
+        done[static_cast<size_t>(t)] = {amount, own_seconds() - start};
+      }
     });
-    if (done[0] == 0) return 0;
-    if (seconds < kLeastSeconds) {
-      rounds *= 4;
+    if (done[0].amount == 0) return 0;
+    if (std::ranges::any_of(done, [](const Done& d) { return d.seconds < kLeastSeconds; })) {
+      size *= 2;
       continue;
     }
-    int64_t operations = 0;
-    for (const int64_t d : done) operations += d;
-    best = std::max(best, static_cast<double>(operations) / seconds);
+    double rate = 0;
+    for (const Done& d : done) rate += d.amount / d.seconds;
+    best = std::max(best, rate);
     ++tries;
   }
   return best;
 }
 
-// Bytes a second, those read and those written, beyond any L2.
+double products(const std::function<int64_t(int64_t rounds)>& loop) {
+  return best_rate([&](int64_t, int64_t size) { return loop(1000 * size); });
+}
+
+// Bytes a second, those read and those written, beyond any L2. Every thread copies a part of its own.
 double copy_rate() {
-  constexpr int64_t kBytes = int64_t{256} << 20, kPiece = int64_t{1} << 20;
+  constexpr int64_t kBytes = int64_t{256} << 20;
+  const int64_t part = kBytes / thread_count();
   std::vector<std::byte> from(kBytes, std::byte{1}), to(kBytes, std::byte{2});
-  double best = 0;
-  for (int tries = 0; tries < kCopies; ++tries) {
-    const double seconds = seconds_of([&] {
-      parallel_for(kBytes / kPiece, 1, [&](int64_t begin, int64_t end) {
-        std::memcpy(to.data() + begin * kPiece, from.data() + begin * kPiece,
-                    static_cast<size_t>((end - begin) * kPiece));
-      });
-    });
-    best = std::max(best, 2.0 * static_cast<double>(kBytes) / seconds);
-  }
-  return best;
+  return best_rate([&](int64_t thread, int64_t size) {
+    for (int64_t i = 0; i < size; ++i)
+      std::memcpy(to.data() + thread * part, from.data() + thread * part, static_cast<size_t>(part));
+    return 2 * part * size;
+  });
 }
 
 }  // namespace
 
 Ceilings measure_cpu_ceilings(kernels::Int8Isa int8) {
   Ceilings c;
-  c.of(NumberFormat::f32) = {best_rate(kernels::f32_products_alone), "multiply-adds on registers alone"};
-  c.of(NumberFormat::bf16) = {best_rate(kernels::bf16_products_alone),
+  c.of(NumberFormat::f32) = {products(kernels::f32_products_alone), "multiply-adds on registers alone"};
+  c.of(NumberFormat::bf16) = {products(kernels::bf16_products_alone),
                               kernels::bf16_instruction() + " products on registers alone"};
-  c.of(NumberFormat::int8) = {best_rate([&](int64_t rounds) { return kernels::int8_products_alone(int8, rounds); }),
+  c.of(NumberFormat::int8) = {products([&](int64_t rounds) { return kernels::int8_products_alone(int8, rounds); }),
                               std::string(kernels::name(int8)) + " products on registers alone"};
   c.copy = {copy_rate(), "memcpy of 256 MiB"};
   return c;
