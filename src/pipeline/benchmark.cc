@@ -43,7 +43,7 @@ class RandomParts : public PlacedParts {
       slot = std::make_unique<M>(config, blocks_);
     else
       slot = std::make_unique<M>(config);
-    // The same weight gets the same numbers wherever it lies, on one device or divided among several.
+    // Made on the host, a weight gets the same numbers wherever it lies, on one device or divided among several.
     const auto fill = [this](const Parameter& p) {
       randomize(p, backend_.ops(), on_device_, std::hash<std::string>()(p.name));
     };
