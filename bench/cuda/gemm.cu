@@ -10,8 +10,8 @@
 #include <cstdio>
 #include <vector>
 
+#include "backends/cuda/kernels/ceiling.h"
 #include "backends/cuda/kernels/gemm.h"
-#include "backends/cuda/kernels/gemm_mma.cuh"
 
 using namespace inkling::cuda;
 using inkling::cuda::gemm::Kind;
@@ -44,25 +44,6 @@ __global__ void fill_floats(float* p, int64_t count, float scale) {
     p[i] = scale * (hash(i) * 0x1p-32f - 0.5f);
 }
 
-template <Kind kKind>
-__global__ void __launch_bounds__(256) products_alone(int rounds, uint32_t* out) {
-  typename gemm::Product<kKind>::Acc sum[16][4] = {};
-  uint32_t a[4][4], b[4][2];
-  auto value = [](uint32_t i) {
-    const uint32_t h = hash(i * 65536ull + blockIdx.x * 256 + threadIdx.x);
-    return kKind == Kind::bf16 ? (h & 0x83ff83ffu) | 0x3c003c00u : h;
-  };
-  for (int i = 0; i < 16; ++i) a[i / 4][i % 4] = value(i);
-  for (int i = 0; i < 8; ++i) b[i / 2][i % 2] = value(i + 16);
-  for (int r = 0; r < rounds; ++r) {
-#pragma unroll
-    for (int i = 0; i < 16; ++i) gemm::multiply_add<kKind>(sum[i], a[i % 4], b[i / 4][0], b[i / 4][1]);
-  }
-  uint32_t all = 0;
-  for (int i = 0; i < 64; ++i) all += static_cast<uint32_t>(sum[i / 4][i % 4]);
-  out[blockIdx.x * 256 + threadIdx.x] = all;
-}
-
 template <typename Call>
 double microseconds(int batch, Call call) {
   cudaEvent_t begin, end;
@@ -90,15 +71,6 @@ T* allocate(int64_t count) {
   void* p = nullptr;
   check(cudaMalloc(&p, count * sizeof(T)), "bench");
   return static_cast<T*>(p);
-}
-
-template <Kind kKind>
-double ceiling(uint32_t* out) {
-  constexpr int kRounds = 20000;
-  const int blocks = device().multiprocessors;
-  const double us = microseconds(1, [&](int) { products_alone<kKind><<<blocks, 256>>>(kRounds, out); });
-  const double operations = 2. * 16 * 8 * (kKind == Kind::bf16 ? 16 : 32) * 16;
-  return operations * kRounds * 8 * blocks / us * 1e-6;
 }
 
 struct Operands {
@@ -176,11 +148,8 @@ void table(Kind kind, const Operands& o, const Work (&works)[kCount], std::initi
 
 int main() {
   Operands o;
-  uint32_t* out = reinterpret_cast<uint32_t*>(o.y);
   for (const Kind kind : {Kind::w8a8, Kind::w4a8, Kind::bf16}) {
-    const double most = kind == Kind::w8a8   ? ceiling<Kind::w8a8>(out)
-                        : kind == Kind::w4a8 ? ceiling<Kind::w4a8>(out)
-                                             : ceiling<Kind::bf16>(out);
+    const double most = mma_ceiling(kind, o.y, nullptr) * 1e-12;
     std::printf("%s: mma.sync alone %.0f TOPS\n", kNames[int(kind)], most);
     o.fill(kind);
     table(kind, o, kDit, {16, 64, 256, 1024, 1088, 4096, 4160, 8448}, most);

@@ -29,7 +29,7 @@ constexpr Command kCommands[] = {
     {"edit", "change a picture by an instruction", kEdit, nullptr, run_edit},
     {"inspect", "show what is in a model file, a model folder or a picture", kInspect, "PATH", run_inspect},
     {"plan", "show memory and work of a run without loading a model", kPlan, nullptr, run_plan},
-    {"bench", "time the full-size architecture with random weights on a GPU", kBench, nullptr, run_bench},
+    {"bench", "time an architecture with random weights, as a whole or kernel by kernel", kBench, nullptr, run_bench},
     {"quantize", "write a model with smaller numbers: IN to OUT, files or folders", kQuantize, "IN", run_quantize,
      "OUT"},
     {"synth", "write a model of random weights, for benchmarks", kSynth, "DIR", run_synth},

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string_view>
 
 #include "ops/ops.h"
 
@@ -49,6 +50,19 @@ enum class OpKind : uint8_t {
   channel_norm_silu,
 };
 
+// What the products of a call are made in.
+enum class NumberFormat : uint8_t { f32, bf16, int8, fp8 };
+inline constexpr size_t kNumberFormats = 4;
+constexpr std::string_view name(NumberFormat format) {
+  constexpr std::string_view kNames[] = {"f32", "bf16", "int8", "fp8"};
+  return kNames[static_cast<size_t>(format)];
+}
+
+// Attention may make its scores and its sums of values in different formats; otherwise both halves are alike.
+struct ProductFormats {
+  NumberFormat first = NumberFormat::f32, second = NumberFormat::f32;
+};
+
 // One call as the backend's workspace depends on it; unused fields stay at their defaults.
 struct OpCall {
   OpKind kind;
@@ -75,6 +89,8 @@ class BackendModel {
   // Element type of the result; `operand` is the type of the first operand (of the residual, if there is one).
   virtual DType output_type(OpKind op, DType operand) const = 0;
   virtual int64_t workspace_bytes(const OpCall& call) const = 0;
+  // Of a call that multiplies: matrix products, convolutions, attention.
+  virtual ProductFormats formats(const OpCall& call) const = 0;
   // What prepare() allocates for good (0: the stored form is used in place), and what it needs meanwhile.
   virtual int64_t prepared_bytes(const Weight& weight) const = 0;
   virtual int64_t prepare_workspace_bytes(const Weight& weight) const = 0;

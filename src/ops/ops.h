@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "ops/mark.h"
 #include "ops/weight.h"
 #include "tensor/tensor.h"
 
@@ -182,6 +183,10 @@ class Ops {
   void trace(std::string_view name, const Tensor& value) {
     if (trace_hook_) trace_hook_(name, value);
   }
+
+  // --- measuring ------------------------------------------------------------------------------------------
+  // The point that is reached when all work given so far is done.
+  virtual std::unique_ptr<Mark> mark();
 
   // --- stopping -------------------------------------------------------------------------------------------
   // Models call check_stop() at the beginning of every block; the hook throws to end the run there.

@@ -2,9 +2,11 @@
 
 #include <charconv>
 
+#include "backends/cpu/ceiling.h"
 #include "backends/cpu/cpu_ops.h"
 #include "base/error.h"
 #ifdef INKLING_CUDA
+#include "backends/cuda/ceiling.h"
 #include "backends/cuda/cuda_ops.h"
 #endif
 
@@ -99,6 +101,7 @@ class CpuBackend : public Backend {
   std::unique_ptr<Allocator> plan_memory() const override {
     return std::make_unique<CountingAllocator>(/*virtual_memory=*/true);
   }
+  Ceilings measure_ceilings() override { return measure_cpu_ceilings(kernels::best_int8_isa()); }
 
  private:
   CpuOptions options_;
@@ -159,6 +162,15 @@ class CudaBackend : public Backend {
     }
     if (cuda_device_count() == 0) cuda::assume_device(kTypicalGpu);
     model_ = std::make_unique<CudaModel>(options, cuda::device());
+  }
+  Ceilings measure_ceilings() override {
+    ops();  // throws where there is no device
+    return measure_cuda_ceilings(*context_, ops_->model());
+  }
+  bool fill_missing_weights() override {
+    ops();
+    ops_->fill_missing_weights(true);
+    return true;
   }
   void inject_failures(int count) override {
     if (context_) context_->fail_next(count);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ops/backend_model.h"
+#include "ops/ceiling.h"
 #include "ops/ops.h"
 #include "tensor/storage.h"
 
@@ -57,6 +58,10 @@ class Backend {
   virtual int64_t budget() const { return 0; }                 // for weights and activations; 0: the host's memory
   virtual int64_t device_overhead() const { return 0; }        // of the GPU, beside the budget: CUDA's own
   virtual int64_t device_bytes() const { return 0; }           // of the GPU, all in all
+  // Benchmarks. What the device can do at most; and from now on prepare() fills weights without a value with random
+  // numbers, where the backend can (false: it cannot, they need values).
+  virtual Ceilings measure_ceilings() = 0;
+  virtual bool fill_missing_weights() { return false; }
 };
 
 // Throws ArgumentError for a precision that the device has not, RuntimeError where there is no such device.

@@ -7,7 +7,7 @@
 #include "base/rng.h"
 #include "diffusion/latents.h"
 #include "formats/resample.h"
-#include "pipeline/geometry.h"
+#include "pipeline/edit_sizes.h"
 #include "pipeline/picture.h"
 #include "pipeline/style.h"
 
@@ -17,8 +17,6 @@ namespace {
 
 constexpr int kLightningSteps = 8;
 constexpr size_t kMaxInstructionTokens = 1024;
-// An edit that keeps the geometry works on the input's own pixels up to this many times the model's reference area.
-constexpr double kLargestOwnArea = 1.75;
 
 PictureSize size_of(const Image& image) { return {image.width, image.height}; }
 
@@ -70,12 +68,6 @@ class Preparation {
  private:
   bool edits() const { return !request_.images.empty(); }
   Job& job() { return result_.job; }
-  int64_t vae_area() const {
-    return request_.vae_area > 0                    ? request_.vae_area
-           : model_.defaults.vae_reference_area > 0 ? model_.defaults.vae_reference_area
-                                                    : kVaeArea;
-  }
-
   void check_task() const {
     if (model_.kind == PipelineKind::layered)
       throw ArgumentError("model: layered generation is not offered by this command");
@@ -93,59 +85,44 @@ class Preparation {
 
   // --- pictures of an edit ---------------------------------------------------------------------------------------
   void prepare_pictures() {
-    const bool own_geometry = request_.geometry == Geometry::keep && request_.width == 0;
-    for (size_t i = 0; i < request_.images.size(); ++i) {
-      const Image& image = request_.images[i];
+    std::vector<PictureSize> given;
+    for (const Image& image : request_.images) {
       if (image.width < 16 || image.height < 16)
         throw ArgumentError("image: {}x{} is too small; both sides need at least 16 pixels", image.width, image.height);
-      add_vision_input(image);
-      if (own_geometry && i == 0)
-        add_own_size_reference(image);
-      else
-        add_reference(resized(image, reference_size(image), ResampleFilter::lanczos));
+      given.push_back(size_of(image));
     }
-    if (own_geometry) return;
-    const PictureSize size = request_.width > 0
-                                 ? floor_to_tokens({request_.width, request_.height})
-                                 : floor_to_tokens(size_of_area(vae_area(), size_of(request_.images.back()).ratio()));
-    job().width = static_cast<int>(size.width);
-    job().height = static_cast<int>(size.height);
+    const EditSizes sizes =
+        edit_sizes(given, {request_.geometry, request_.width, request_.height, request_.vae_area, request_.vl_area},
+                   model_.kind, model_.defaults, model_.processor);
+    for (size_t i = 0; i < given.size(); ++i) {
+      add_vision_input(request_.images[i], sizes.pictures[i]);
+      if (sizes.keeps_pixels && i == 0)
+        add_own_size_reference(request_.images[i], sizes.pictures[i].scaled);
+      else
+        add_reference(resized(request_.images[i], sizes.pictures[i].reference, ResampleFilter::lanczos));
+    }
+    job().width = static_cast<int>(sizes.output.width);
+    job().height = static_cast<int>(sizes.output.height);
   }
 
-  PictureSize reference_size(const Image& image) const { return size_of_area(vae_area(), size_of(image).ratio()); }
-
   // The reference on the input's own pixel grid, so that nothing shifts: padded, never scaled, unless it is too large.
-  void add_own_size_reference(const Image& image) {
-    Image own = image;
-    const double limit = kLargestOwnArea * static_cast<double>(vae_area());
-    if (static_cast<double>(size_of(image).pixels()) > limit) {
-      const double shrink = std::sqrt(static_cast<double>(vae_area()) / static_cast<double>(size_of(image).pixels()));
-      const auto side = [&](int length) { return std::max<int64_t>(16, std::llround(length * shrink)); };
-      own = resized(image, {side(image.width), side(image.height)}, ResampleFilter::lanczos);
+  void add_own_size_reference(const Image& image, PictureSize size) {
+    const Image own = resized(image, size, ResampleFilter::lanczos);
+    if (size != size_of(image))
       result_.notes.push_back(
           fmt::format("the picture is larger than the model works on: edited at {}x{}, then enlarged to {}x{}",
                       own.width, own.height, image.width, image.height));
-    }
     result_.crop_width = own.width;
     result_.crop_height = own.height;
-    own = pad_to_multiple(own, static_cast<int>(kPixelsPerToken));
-    job().width = own.width;
-    job().height = own.height;
-    add_reference(own);
+    add_reference(pad_to_multiple(own, static_cast<int>(kPixelsPerToken)));
   }
 
   void add_reference(const Image& image) { job().references.push_back(to_tensor(image)); }
 
   // What the vision tower sees: Lanczos to its area, then bicubic to whole merge units.
-  void add_vision_input(const Image& image) {
-    const bool first_edition = model_.kind == PipelineKind::edit;
-    const int64_t area = request_.vl_area > 0                        ? request_.vl_area
-                         : model_.defaults.vision_reference_area > 0 ? model_.defaults.vision_reference_area
-                         : first_edition                             ? vae_area()
-                                                                     : kVisionArea;
-    const PictureSize first = size_of_area(area, size_of(image).ratio());
-    const PictureSize second = smart_resize(first, {28, model_.processor.min_pixels, model_.processor.max_pixels});
-    const Image seen = resized(resized(image, first, ResampleFilter::lanczos), second, ResampleFilter::bicubic);
+  void add_vision_input(const Image& image, const EditSizes::Picture& sizes) {
+    const Image seen =
+        resized(resized(image, sizes.first, ResampleFilter::lanczos), sizes.vision, ResampleFilter::bicubic);
     job().vision.push_back(make_patches(seen, VisionConfig{}, model_.processor));
   }
 

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "diffusion/latents.h"
+#include "pipeline/sharing.h"
 #include "pipeline/team.h"
 
 namespace inkling {
@@ -12,9 +13,6 @@ namespace inkling {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-// Left free of what a placement may use: the arena's blocks do not always close ranks.
-constexpr int64_t kFragmentationReserve = int64_t{64} << 20;
 
 // Tokens in one pass of the transformer on a CPU. Company never cost time there, but what it saves (threads that wait
 // for each other, weights read once) is gone with large pictures, and its memory is not. Denoising 4 pictures together,
@@ -87,33 +85,25 @@ int64_t DeviceLane::budget(const Rung& rung) const {
 }
 
 TeamLayout DeviceLane::settle(const std::vector<Job>& jobs, int together, const Rung& rung, const Team* team) {
-  const bool guided = jobs[0].negative.has_value();
-  const DeviceSplit split = team != nullptr ? options_.split : DeviceSplit::pictures;
-  TeamLayout whole, divided;
-  if (guided && (split == DeviceSplit::automatic || split == DeviceSplit::guidance)) whole.passes = 2;
-  if (team != nullptr) divided = team->divided(guided);
-  if (!backend_->on_gpu()) return split == DeviceSplit::blocks ? divided : whole;
-
-  const auto resident = [&](const TeamLayout& layout) {
-    const RunPlan& plan = known_plan(jobs, together, {layout.stages, 0});
+  const bool choose = backend_->on_gpu() && options_.precision == PrecisionChoice::automatic && !precision_chosen_;
+  LayoutQuestion q;
+  q.split = options_.split;
+  if (team != nullptr) {
+    q.devices = static_cast<int64_t>(team->size()) + 1;
+    q.layers = team->layers();
+  }
+  q.guided = jobs[0].negative.has_value();
+  q.on_gpu = backend_->on_gpu();
+  q.precisions = choose ? automatic_precisions(rung.smaller_precision) : std::vector{backend_->precision()};
+  q.resident = [&](PrecisionChoice p, const TeamLayout& layout) {
+    if (choose && backend_->precision() != p) backend_->set_precision(p);
+    const RunPlan& plan = known_plan(jobs, together, share_of(layout, 0));
     return denoises_resident(plan, place(plan, budget(rung)));
   };
-  // The most exact arithmetic whose denoising needs no streaming, on one device or on all; else the smallest.
-  std::vector<PrecisionChoice> choices{backend_->precision()};
-  const bool choose = options_.precision == PrecisionChoice::automatic && !precision_chosen_;
-  if (choose) choices = {PrecisionChoice::stored, PrecisionChoice::w8a8, PrecisionChoice::w4a8};
-  if (choose && rung.smaller_precision) choices.erase(choices.begin());
-  TeamLayout layout = split == DeviceSplit::blocks ? divided : whole;
-  for (const PrecisionChoice p : choices) {
-    if (choose) backend_->set_precision(p);
-    if (resident(layout)) break;
-    if (split != DeviceSplit::automatic || !resident(divided)) continue;
-    layout = divided;
-    break;
-  }
-  if (choose) set_precision(backend_->precision());
+  const LayoutChoice chosen = choose_layout(q);
+  if (choose) set_precision(chosen.precision);
   precision_chosen_ = precision_chosen_ || choose;
-  return layout;
+  return chosen.layout;
 }
 
 std::optional<Placement> DeviceLane::placement(std::vector<Job>& jobs, int& together, const Rung& rung,
@@ -134,12 +124,12 @@ std::optional<Placement> DeviceLane::placement(std::vector<Job>& jobs, int& toge
 }
 
 bool DeviceLane::draws_whole(std::span<const BatchMember> members, Team& team) {
-  if (options_.split != DeviceSplit::automatic) return options_.split == DeviceSplit::pictures;
-  if (!backend_->on_gpu()) return true;
-  backend_->activate();
-  std::vector<Job> jobs;
-  for (const BatchMember& m : members) jobs.push_back(*m.job);
-  return settle(jobs, 1, {}, &team).stages.size() == 1;
+  return inkling::draws_whole(options_.split, backend_->on_gpu(), [&] {
+    backend_->activate();
+    std::vector<Job> jobs;
+    for (const BatchMember& m : members) jobs.push_back(*m.job);
+    return settle(jobs, 1, {}, &team);
+  });
 }
 
 void DeviceLane::join(const std::vector<Job>& jobs, int together, const TeamShare& share, PrecisionChoice precision) {
@@ -165,7 +155,7 @@ std::vector<JobResult> DeviceLane::attempt(std::span<const BatchMember> members,
     for (Job& j : jobs) j.tiling = j.tiling.value_or(Tiling{});
   const bool denoises = jobs[0].latents.empty();
   const TeamLayout layout = settle(jobs, together, rung, denoises ? team : nullptr);
-  const TeamShare share{layout.stages, 0};
+  const TeamShare share = share_of(layout, 0);
   parts_->set_blocks(layout.stages[0]);
   const auto placement = this->placement(jobs, together, rung, share, report);
   std::vector<BatchMember> placed;
@@ -179,16 +169,14 @@ std::vector<JobResult> DeviceLane::attempt(std::span<const BatchMember> members,
   report.device = backend_->name();
   if (layout.devices() == 1) return run_phases(placed, together, here, report);
 
-  const size_t helpers = layout.devices() - 1, stages = layout.stages.size();
+  const size_t helpers = layout.devices() - 1;
   here.denoiser = [&](const std::vector<StepModulation>& steps, bool steps_on_device) {
-    std::vector<std::vector<TeamStage>> passes(static_cast<size_t>(layout.passes), std::vector<TeamStage>(stages));
-    passes[0][0] = {&backend_->ops(), [this]() -> Dit& { return parts_->dit(); }, nullptr};
-    for (size_t i = 0; i < helpers; ++i) {
-      DeviceLane& lane = team->lane(i);
-      passes[(i + 1) / stages][(i + 1) % stages] = {&lane.backend_->ops(),
-                                                    [&lane]() -> Dit& { return lane.parts_->dit(); }, &team->worker(i)};
-    }
-    return std::make_unique<TeamDenoiser>(backend_->ops(), std::move(passes), steps, steps_on_device);
+    auto stages = team_stages(layout, [&](size_t device) {
+      DeviceLane& lane = device == 0 ? *this : team->lane(device - 1);
+      return TeamStage{&lane.backend_->ops(), [&lane]() -> Dit& { return lane.parts_->dit(); },
+                       device == 0 ? nullptr : &team->worker(device - 1)};
+    });
+    return std::make_unique<TeamDenoiser>(backend_->ops(), std::move(stages), steps, steps_on_device);
   };
   struct Leave {
     Team& team;
@@ -201,7 +189,7 @@ std::vector<JobResult> DeviceLane::attempt(std::span<const BatchMember> members,
     }
   } const leave{*team, helpers};
   team->each(helpers, [&](DeviceLane& lane, size_t i) {
-    lane.join(jobs, together, {layout.stages, (i + 1) % stages}, backend_->precision());
+    lane.join(jobs, together, share_of(layout, i + 1), backend_->precision());
   });
   for (size_t i = 0; i < helpers; ++i) report.device += ", " + team->lane(i).backend().name();
   return run_phases(placed, together, here, report);

@@ -27,14 +27,6 @@ ModelFiles find_files(const EngineOptions& o) {
   return files;
 }
 
-// Lightning LoRAs say what they are in their file name: "Qwen-Image-Lightning-4steps-V2.0.safetensors". 0: it is none.
-int lightning_steps(const fs::path& lora) {
-  std::string file = lora.filename().string();
-  std::ranges::transform(file, file.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  if (file.find("lightning") == std::string::npos) return 0;
-  return file.find("4step") != std::string::npos ? 4 : 8;
-}
-
 FlowMatchConfig read_schedule(const fs::path& file) {
   if (file.empty()) return {};
   std::ifstream in(file, std::ios::binary);
@@ -171,6 +163,13 @@ std::string Engine::batch_key(const Request& request) const { return inkling::ba
 
 RunPlan Engine::plan(const Request& request) const { return impl_->lane.plan(impl_->prepare(request).job); }
 
+int lightning_steps(const fs::path& lora) {
+  std::string file = lora.filename().string();
+  std::ranges::transform(file, file.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (file.find("lightning") == std::string::npos) return 0;
+  return file.find("4step") != std::string::npos ? 4 : 8;
+}
+
 SeparateFiles separate_files(const EngineOptions& o) {
   SeparateFiles parts;
   parts.base = o.model.empty() ? shipped_model() : o.model;
@@ -211,6 +210,10 @@ EngineOptions make_engine_options(const OptionValues& o) {
   for (const PrecisionChoice p : {PrecisionChoice::f32, PrecisionChoice::bf16, PrecisionChoice::fp8,
                                   PrecisionChoice::w8a8, PrecisionChoice::w4a8, PrecisionChoice::stored})
     if (precision == name(p)) e.precision = p;
+  const std::string split = o.text("split");
+  if (split == "pictures") e.split = DeviceSplit::pictures;
+  if (split == "guidance") e.split = DeviceSplit::guidance;
+  if (split == "blocks") e.split = DeviceSplit::blocks;
   return e;
 }
 

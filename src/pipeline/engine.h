@@ -93,6 +93,9 @@ class Engine {
 // The files that the options name; the base is the model that ships where none is given. Throws ModelError.
 SeparateFiles separate_files(const EngineOptions& options);
 EngineOptions make_engine_options(const OptionValues& options);
+// Lightning LoRAs say what they are in their file name: "Qwen-Image-Lightning-4steps-V2.0.safetensors". Their steps; 0:
+// it is none.
+int lightning_steps(const std::filesystem::path& lora);
 // Folder of the model that ships: INKLING_MODELS, beside the program, or where it was installed.
 std::filesystem::path shipped_model();
 

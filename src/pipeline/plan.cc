@@ -4,50 +4,17 @@
 #include <map>
 
 #include "backends/plan/plan_ops.h"
-#include "base/error.h"
-#include "diffusion/latents.h"
 #include "models/loader.h"
 #include "models/registry.h"
 #include "pipeline/backend.h"
 #include "pipeline/batch_run.h"
 #include "pipeline/device_lane.h"
-#include "pipeline/geometry.h"
-#include "pipeline/presets.h"
+#include "pipeline/model_sizes.h"
 #include "pipeline/team_denoiser.h"
 
 namespace inkling {
 
 namespace {
-
-// Sizes of a model, from its files' headers or a preset.
-struct ModelSizes {
-  ModelConfig config;
-  std::optional<ModelFiles> files;  // absent for a preset
-  ModelDefaults defaults;
-  std::string name;
-  std::optional<LoraSet> loras;  // they decide the types of the weights that they change
-};
-
-ModelSizes sizes_of(const EngineOptions& o) {
-  ModelSizes m;
-  m.name = o.model.string();
-  if (is_preset(m.name)) {
-    m.config = preset(m.name);
-    return m;
-  }
-  const SeparateFiles parts = separate_files(o);
-  m.files = combine(parts);
-  m.defaults = m.files->defaults;
-  m.name = parts.base.string();
-  m.config.dit = dit_config(*m.files, Checkpoint::open(m.files->dit, Component::dit));
-  m.config.text = text_config(*m.files, Checkpoint::open(m.files->text_encoder, Component::text_encoder));
-  if (!m.files->vision.empty())
-    m.config.vision = vision_config(*m.files, Checkpoint::open(m.files->vision, Component::vision));
-  m.config.vae = vae_config(*m.files, Checkpoint::open(m.files->vae, Component::vae));
-  if (!o.loras.empty()) m.loras.emplace(m.config.dit);
-  for (const LoraFile& l : o.loras) m.loras->add(l.path, l.scale);
-  return m;
-}
 
 // Where the network runs: on a GPU weights lie in its memory as prepared, on the CPU as stored.
 int64_t weight_bytes(const Parameter& p, const Backend& backend) {
@@ -143,11 +110,12 @@ RunPlan plan(const ModelSizes& sizes, std::span<const Job* const> jobs, int toge
   PlanOps ops(backend.model(), backend.plan_memory());
   PlannedParts parts(sizes, backend, ops, share.stages[share.own]);
   RunServices services;
-  if (share.stages.size() > 1)
+  if (share.stages.size() > 1 || share.passes > 1)
     services.denoiser = [&](const std::vector<StepModulation>& steps, bool steps_on_device) {
-      std::vector<TeamStage> stages(share.stages.size());
-      stages[share.own] = {&ops, [&parts]() -> Dit& { return parts.dit(); }, nullptr};
-      return std::make_unique<TeamDenoiser>(ops, std::vector<std::vector<TeamStage>>{stages}, steps, steps_on_device);
+      std::vector<std::vector<TeamStage>> passes(static_cast<size_t>(share.passes),
+                                                 std::vector<TeamStage>(share.stages.size()));
+      passes[static_cast<size_t>(share.pass)][share.own] = {&ops, [&parts]() -> Dit& { return parts.dit(); }, nullptr};
+      return std::make_unique<TeamDenoiser>(ops, std::move(passes), steps, steps_on_device);
     };
   const Callbacks none;
   std::vector<BatchMember> members;
@@ -179,56 +147,15 @@ RunPlan plan(const ModelSizes& sizes, std::span<const Job* const> jobs, int toge
   return result;
 }
 
-EncodedPrompt planned_prompt(int64_t template_tokens, int64_t tokens, int references, int64_t vision_tokens) {
-  EncodedPrompt p;
-  p.drop = template_tokens;
-  int64_t length = template_tokens;
-  for (int i = 0; i < references; ++i) {
-    p.image_starts.push_back(length + 6);  // "Picture 1: <|vision_start|>"
-    length += 7 + vision_tokens;
-  }
-  p.ids.assign(static_cast<size_t>(length + tokens), 0);
-  return p;
-}
-
 }  // namespace
 
-// A job of the right shapes without content.
-Job shaped_job(const PlanRequest& r, const ModelConfig& config, const ModelDefaults& defaults) {
-  const auto pick = [](int64_t asked, int64_t preset, int64_t otherwise) {
-    return static_cast<int>(asked > 0 ? asked : preset > 0 ? preset : otherwise);
-  };
-  Job job;
-  job.width = pick(r.width, defaults.width, 1024);
-  job.height = pick(r.height, defaults.height, 1024);
-  const int64_t tokens = job.width / kPixelsPerToken * (job.height / kPixelsPerToken);
-  const int64_t drop = r.references > 0 ? 64 : 34;
-  job.cfg_scale = r.cfg_scale >= 0 ? r.cfg_scale : defaults.cfg_scale.value_or(4.f);
-  job.positive = planned_prompt(drop, r.prompt_tokens, r.references, r.vision_tokens);
-  if (job.cfg_scale > 1) job.negative = planned_prompt(drop, r.negative_tokens, r.references, r.vision_tokens);
-  const auto side = static_cast<int64_t>(std::lround(std::sqrt(static_cast<double>(r.vision_tokens)))) * 2;
-  for (int i = 0; i < r.references; ++i) {
-    job.vision.push_back({host_tensor(Shape{side * side, config.vision.patch_values()}), side, side});
-    job.references.push_back(host_tensor(Shape{job.height, job.width, 3}));
-  }
-  job.schedule = make_schedule({}, pick(r.steps, defaults.steps, r.references > 0 ? 40 : 50), tokens);
-  for (int i = 0; i < r.batch; ++i) job.noise.push_back(host_tensor(Shape{tokens, 4 * config.vae.latent_channels}));
-  if (r.vae_tiling) job.tiling = Tiling{};
-  return job;
-}
-
 RunPlan plan_run(const PlanRequest& request) {
-  const ModelSizes sizes = sizes_of(request.model);
-  PlanRequest r = request;
-  // What smart_resize leaves of the vision tower's area, for a square picture.
-  const PictureSize seen = smart_resize(size_of_area(kVisionArea, 1.0),
-                                        {28, sizes.config.processor.min_pixels, sizes.config.processor.max_pixels});
-  r.vision_tokens = seen.pixels() / (28 * 28);
-  const Job job = shaped_job(r, sizes.config, sizes.defaults);
+  const ModelSizes sizes = model_sizes(request.model);
+  const Job job = shaped_job(request, sizes);
   const Job* jobs[] = {&job};
   const Callbacks none;
   const BatchMember member{&job, &none};
-  const auto backend = planning_backend(r.model.device, r.model.precision);
+  const auto backend = planning_backend(request.model.device, request.model.precision);
   return plan(sizes, jobs, pictures_together({&member, 1}, *backend), *backend, {});
 }
 
@@ -239,7 +166,7 @@ RunPlan plan_job(const EngineOptions& model, const Job& job, const Backend& back
 
 RunPlan plan_jobs(const EngineOptions& model, std::span<const Job* const> jobs, int together, const Backend& backend,
                   const TeamShare& share) {
-  return plan(sizes_of(model), jobs, together, backend, share);
+  return plan(model_sizes(model), jobs, together, backend, share);
 }
 
 Placement place(const RunPlan& plan, int64_t budget_bytes) {
@@ -258,7 +185,7 @@ const RunPlan& PlanCache::plan(const EngineOptions& model, std::span<const Job* 
                                const Backend& backend, const TeamShare& share) {
   std::string key = fmt::format("{} {} together", name(backend.precision()), together);
   for (const BlockRange& r : share.stages) key += fmt::format(" {}-{}", r.begin, r.end);
-  key += fmt::format(", {}", share.own);
+  key += fmt::format(", {} of pass {} of {}", share.own, share.pass, share.passes);
   for (const Job* j : jobs) {
     const Job& job = *j;
     key += fmt::format(" | {}x{} {} steps, {} {} {}", job.width, job.height, job.schedule.steps(),

@@ -10,22 +10,21 @@
 #include "memory/placement.h"
 #include "models/qwen_image/dit.h"
 #include "pipeline/engine.h"
+#include "pipeline/geometry.h"
 
 namespace inkling {
 
 struct Job;
-struct ModelConfig;
-struct ModelDefaults;
 
 struct PlanRequest {
   EngineOptions model;        // model.model may name a preset (presets.h)
-  int width = 0, height = 0;  // 0: the model's default
+  int width = 0, height = 0;  // 0: the model's default; of an edit: the first picture's, whose geometry it keeps
   int steps = 0;
   float cfg_scale = -1;
-  int references = 0;           // pictures of an edit, each of the output's size
+  int references = 0;           // pictures of an edit
+  PictureSize picture;          // the size of each of them; 0: the output's, or the model's default
   int64_t prompt_tokens = 64;   // of the prompt itself, template suffix included
   int64_t negative_tokens = 6;  // " " and the template's suffix
-  int64_t vision_tokens = 196;  // per reference picture, merged
   int batch = 1;
   bool vae_tiling = false;
 };
@@ -47,14 +46,14 @@ struct RunPlan {
 };
 
 RunPlan plan_run(const PlanRequest& request);
-// A job of the request's shapes; its tensors hold zeros.
-Job shaped_job(const PlanRequest& request, const ModelConfig& config, const ModelDefaults& defaults);
 // The plan of a prepared job (job.h) on this backend: Engine::plan.
 RunPlan plan_job(const EngineOptions& model, const Job& job, const Backend& backend);
 // The part of a divided transformer (team_denoiser.h) that the planned device has.
 struct TeamShare {
   std::vector<BlockRange> stages{{}};  // all of them
   size_t own = 0;
+  int passes = 1;  // as TeamLayout
+  int pass = 0;    // the device's own
 };
 // Of jobs that run together (batch_run.h).
 RunPlan plan_jobs(const EngineOptions& model, std::span<const Job* const> jobs, int together, const Backend& backend,

@@ -5,6 +5,8 @@
 #include <list>
 #include <mutex>
 
+#include "pipeline/sharing.h"
+
 namespace inkling {
 
 Team::Team(const ModelFiles& files, const EngineOptions& options)
@@ -22,16 +24,6 @@ Team::~Team() {
       h->worker.run([&] { h->lane.reset(); });
     } catch (...) {  // no memory to ask the other thread: the lane ends on this one
     }
-}
-
-TeamLayout Team::divided(bool guided) const {
-  const auto devices = static_cast<int64_t>(size()) + 1;
-  TeamLayout layout;
-  layout.passes = guided && devices >= 4 && devices % 2 == 0 ? 2 : 1;
-  const int64_t stages = std::min(devices / layout.passes, layers_);
-  layout.stages.clear();
-  for (int64_t s = 0; s < stages; ++s) layout.stages.push_back({layers_ * s / stages, layers_ * (s + 1) / stages});
-  return layout;
 }
 
 void Team::each(size_t count, const std::function<void(DeviceLane&, size_t)>& f) {
@@ -94,10 +86,10 @@ class Spread {
     std::vector<std::pair<size_t, int>> pictures;
     for (size_t m = 0; m < members_.size(); ++m)
       for (int i = 0; i < std::ssize(members_[m].job->noise); ++i) pictures.emplace_back(m, i);
-    shares_.resize(std::min(pictures.size(), team_.size() + 1));
+    const std::vector<size_t> borders = picture_borders(pictures.size(), team_.size() + 1);
+    shares_.resize(borders.size() - 1);
     for (size_t s = 0; s < shares_.size(); ++s) {
-      const size_t end = pictures.size() * (s + 1) / shares_.size();
-      for (size_t at = pictures.size() * s / shares_.size(); at < end; ++at) {
+      for (size_t at = borders[s]; at < borders[s + 1]; ++at) {
         const auto [member, picture] = pictures[at];
         const Job& whole = *members_[member].job;
         std::list<Part>& parts = shares_[s].parts;

@@ -25,8 +25,7 @@ class Team {
   size_t size() const { return helpers_.size(); }
   DeviceLane& lane(size_t i) { return *helpers_[i]->lane; }
   Worker& worker(size_t i) { return helpers_[i]->worker; }
-  // Of the transformer over all devices: the passes of guidance apart where there are devices enough for both.
-  TeamLayout divided(bool guided) const;
+  int64_t layers() const { return layers_; }  // of the transformer
   // f(lane, i) on the thread of each of the first `count` helpers at once; waits for all, then throws the first error.
   void each(size_t count, const std::function<void(DeviceLane&, size_t)>& f);
 

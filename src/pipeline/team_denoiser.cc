@@ -24,6 +24,13 @@ int64_t rows_of(const std::vector<Tensor>& parts) {
 
 }  // namespace
 
+std::vector<std::vector<TeamStage>> team_stages(const TeamLayout& layout,
+                                                const std::function<TeamStage(size_t device)>& stage) {
+  std::vector<std::vector<TeamStage>> passes(static_cast<size_t>(layout.passes));
+  for (size_t i = 0; i < layout.devices(); ++i) passes[i / layout.stages.size()].push_back(stage(i));
+  return passes;
+}
+
 TeamDenoiser::TeamDenoiser(Ops& main, std::vector<std::vector<TeamStage>> passes,
                            const std::vector<StepModulation>& steps, bool steps_on_device)
     : main_(main), steps_(steps), steps_on_device_(steps_on_device) {

@@ -25,6 +25,10 @@ struct TeamStage {
   Worker* worker = nullptr;   // whose thread alone touches ops; null: the main thread
 };
 
+// The stages of every pass, of the devices in a layout's order.
+std::vector<std::vector<TeamStage>> team_stages(const TeamLayout& layout,
+                                                const std::function<TeamStage(size_t device)>& stage);
+
 class TeamDenoiser : public Denoiser {
  public:
   // main: the device of x and of the result, and of the first stage of the first pass. steps: on the main device, or on

@@ -53,6 +53,14 @@ expect "webp and jpeg are written" 0 '' bash -c "'$INKLING' generate -p 'a fox' 
 expect "plan needs no weights" 0 'denoise' "$INKLING" plan --model qwen-image -W 512 -H 512
 expect "plan says what is too small" 4 'smallest' "$INKLING" plan --model qwen-image -W 1024 -H 1024 --max-vram 200MiB
 
+expect "plan knows several devices" 0 'cpu: blocks 30 to 59 of 60' "$INKLING" plan --model qwen-image --device cpu,cpu --split blocks
+expect "plan knows the pictures of an edit" 0 '800 x 608' "$INKLING" plan --model qwen-image-edit-2509 --references 2 --picture-size 800x600
+expect "a size of pictures that is none" 2 'picture_size' "$INKLING" plan --references 1 --picture-size 800
+expect "bench runs on a CPU" 0 '"forward_ms"' "$INKLING" bench --device cpu -W 128 --steps 1 --repeats 1 --json
+expect "bench knows several devices" 0 'negative prompt' "$INKLING" bench --device cpu,cpu -W 128 --steps 1 --repeats 1 --cfg-scale 4
+expect "bench times kernels" 0 '"of_ceiling"' "$INKLING" bench --kernels --device cpu -W 128 --repeats 1 --json
+expect "bench says what does not fit" 4 'free; try' "$INKLING" bench --device cpu,cpu,cpu,cpu,cpu,cpu,cpu,cpu --batch 8 -m qwen-image --precision f32
+
 # --- quantize
 MODELS=$(cd "$(dirname "$INKLING")/../.." && pwd)/models
 expect "quantizes a model folder" 0 'q8_0 x' "$INKLING" quantize "$MODELS/inkling-tiny" tiny-q8

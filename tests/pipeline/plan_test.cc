@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <filesystem>
 
 #include "base/error.h"
 #include "memory/placement.h"
@@ -72,6 +73,91 @@ TEST(Plan, OfThePublishedModelNeedsNoWeightsAndNoTime) {
   for (const PhasePlan& p : plan.phases)
     if (p.name == "denoise") flops = p.flops / 50;
   EXPECT_NEAR(flops, 69.3e12 * 2, 0.04 * 69.3e12 * 2);  // positive with 64 tokens, negative with 6
+}
+
+const PhasePlan& phase_of(const RunPlan& plan, const std::string& name) {
+  for (const PhasePlan& p : plan.phases)
+    if (p.name == name) return p;
+  throw RuntimeError("no phase '{}'", name);
+}
+
+// A plan of sizes alone takes references and outputs to be of the very sizes that a request with pictures makes of
+// them.
+class EditPlan : public ::testing::TestWithParam<std::pair<bool, int>> {};
+
+TEST_P(EditPlan, HasTheSizesOfTheEdit) {
+  const auto& [sized, count] = GetParam();  // sized: -W and -H are given
+  Request request;
+  request.prompt = "make it blue";
+  request.steps = 3;
+  request.cfg_scale = 1;
+  for (int i = 0; i < count; ++i) request.images.push_back(Image::blank(300, 200, 3, 128));
+  PlanRequest r;
+  r.model = model_of("small-edit", PrecisionChoice::f32);
+  r.references = count;
+  r.picture = {300, 200};
+  r.prompt_tokens = 8;
+  r.steps = 3;
+  r.cfg_scale = 1;
+  if (sized) {
+    request.width = r.width = 96;
+    request.height = r.height = 64;
+  }
+  const RunPlan exact = Engine(r.model).plan(request), plan = plan_run(r);
+  EXPECT_EQ(plan.width, exact.width);
+  EXPECT_EQ(plan.height, exact.height);
+  EXPECT_EQ(plan.width, sized ? 96 : 304);
+  for (const char* phase : {"see pictures", "encode image", "decode"}) {
+    EXPECT_EQ(phase_of(plan, phase).flops, phase_of(exact, phase).flops) << phase;
+    EXPECT_EQ(phase_of(plan, phase).peak_bytes, phase_of(exact, phase).peak_bytes) << phase;
+  }
+  // Prompts differ in length by a few tokens.
+  EXPECT_NEAR(phase_of(plan, "denoise").flops / phase_of(exact, "denoise").flops, 1, 0.05);
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes, EditPlan,
+                         ::testing::Values(std::pair{false, 1}, std::pair{false, 2}, std::pair{true, 1},
+                                           std::pair{true, 2}));
+
+// References have the model's area, not the output's, where the output's size is asked for.
+TEST(Plan, OfAnEditTakesReferencesOfTheModelsArea) {
+  PlanRequest r;
+  r.model.model = "qwen-image-edit-2509";
+  r.references = 1;
+  r.cfg_scale = 1;
+  r.steps = 1;
+  r.width = r.height = 512;
+  const double small = phase_of(plan_run(r), "encode image").flops;
+  r.width = r.height = 1024;
+  EXPECT_EQ(phase_of(plan_run(r), "encode image").flops, small);
+  r.width = r.height = 0;
+  r.picture = {512, 512};  // kept: the picture is the reference
+  EXPECT_LT(phase_of(plan_run(r), "encode image").flops, 0.5 * small);
+}
+
+// LoRAs decide the types of the weights that they change, and a Lightning LoRA the schedule.
+TEST(Plan, CountsLoras) {
+  namespace fs = std::filesystem;
+  const fs::path folder = fs::temp_directory_path() / "inkling_plan_lora";
+  fs::create_directories(folder);
+  const fs::path lora = folder / "Qwen-Image-Lightning-4steps-V1.safetensors";
+  fs::copy_file(std::string(INKLING_SOURCE_DIR) + "/tests/parity/data/cases/lora_kohya/files/lora.safetensors", lora,
+                fs::copy_options::overwrite_existing);
+  PlanRequest r;
+  r.model = model_of("small-t2i", PrecisionChoice::f32);
+  r.width = r.height = 64;
+  EXPECT_EQ(plan_run(r).steps, 50);
+  r.model.loras = {{lora, 1.f}};
+  const RunPlan plan = plan_run(r);
+  EXPECT_EQ(plan.steps, 4);  // a Lightning LoRA brings its schedule
+  EXPECT_EQ(plan.cfg_scale, 1);
+  Request request = small_request(false);
+  request.steps = 2;
+  Engine engine(r.model);
+  EXPECT_EQ(engine.plan(request).peak_bytes, engine.run(request).activation_peak_bytes);
+  r.model.loras = {{folder / "none.safetensors", 1.f}};
+  EXPECT_THROW(plan_run(r), Error);
+  fs::remove_all(folder);
 }
 
 TEST(Placement, StreamsWhatDoesNotFitAndNamesTheSmallestBudget) {

@@ -141,6 +141,16 @@ LinearPlan CpuModel::linear_plan(const Weight& weight, int64_t rows, int activat
   return plan;
 }
 
+ProductFormats CpuModel::formats(const OpCall& call) const {
+  const bool convolves = call.kind == OpKind::conv2d || call.kind == OpKind::upsample_conv2d;
+  if (convolves || call.weights[0] == nullptr) return {};  // attention
+  const WeightForm form = this->form(*call.weights[0]);
+  NumberFormat f = bf16_compute_ ? NumberFormat::bf16 : NumberFormat::f32;
+  if (form == WeightForm::w8 || form == WeightForm::w4) f = NumberFormat::int8;
+  if (form == WeightForm::dots) f = NumberFormat::f32;
+  return {f, f};
+}
+
 int64_t CpuModel::workspace_bytes(const OpCall& call) const {
   switch (call.kind) {
     case OpKind::linear:

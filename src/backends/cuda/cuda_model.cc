@@ -289,6 +289,26 @@ int64_t CudaModel::joint_finish_bytes(const OpCall& c) const {
   return bytes;
 }
 
+ProductFormats CudaModel::formats(const OpCall& c) const {
+  constexpr NumberFormat kBf16 = NumberFormat::bf16;
+  if (c.kind == OpKind::attention || c.kind == OpKind::joint_attention) {
+    std::vector<int32_t> offsets;
+    const bool joint = c.kind == OpKind::joint_attention;
+    const cuda::AttentionShape shape =
+        joint ? attention_shape(c.heads, c.kv_heads, c.head_dim, 1, false, *c.text_segments, c.segments, offsets)
+              : attention_shape(c.heads, c.kv_heads, c.head_dim, 1, c.causal, *c.segments, nullptr, offsets);
+    // Of f16 products there is no ceiling of their own: with f32 sums they are as fast as bf16.
+    const bool int8 = attention_kernel(shape) == cuda::AttentionKernel::int8;
+    return {int8 ? NumberFormat::int8 : kBf16, kBf16};
+  }
+  if (c.weights[0] == nullptr) return {kBf16, kBf16};
+  const CudaForm f = form(*c.weights[0]);
+  const NumberFormat format = f == CudaForm::w8 || f == CudaForm::w4 ? NumberFormat::int8
+                              : f == CudaForm::e4m3                  ? NumberFormat::fp8
+                                                                     : kBf16;
+  return {format, format};
+}
+
 int64_t CudaModel::workspace_bytes(const OpCall& c) const {
   const auto one = [&](const Weight& w, End end) {
     return operand_bytes(operand(w), c.operand, c.rows, w.in_features()) + product_bytes(w, c.rows, end);

@@ -68,6 +68,7 @@ class CudaModel : public BackendModel {
   bool fuses(OpKind op) const override;
   DType output_type(OpKind op, DType operand) const override;
   int64_t workspace_bytes(const OpCall& call) const override;
+  ProductFormats formats(const OpCall& call) const override;
   int64_t prepared_bytes(const Weight& weight) const override;
   int64_t prepare_workspace_bytes(const Weight& weight) const override;
 

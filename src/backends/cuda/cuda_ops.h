@@ -29,6 +29,7 @@ class CudaOps : public Ops {
   // Benchmarks: weights without a value are filled with random numbers by prepare().
   void fill_missing_weights(bool fill) { fill_missing_ = fill; }
   void synchronize();
+  std::unique_ptr<Mark> mark() override;  // mark.cc
 
   // prepare.cc
   void prepare(Weight& weight) override;

@@ -74,7 +74,9 @@ Tensor PlanOps::allocate(const Shape& shape, DType type) {
 }
 
 Tensor PlanOps::result(OpKind op, const Shape& shape, const Tensor& operand) {
-  return allocate(shape, model_.output_type(op, operand.dtype()));
+  Tensor y = allocate(shape, model_.output_type(op, operand.dtype()));
+  phases_.back().written_bytes += y.bytes();
+  return y;
 }
 
 int64_t PlanOps::weight_bytes(const Weight& weight) const {
@@ -84,10 +86,18 @@ int64_t PlanOps::weight_bytes(const Weight& weight) const {
 }
 
 void PlanOps::work(const OpCall& call, int64_t flops) {
-  if (const int64_t bytes = model_.workspace_bytes(call); bytes > 0) allocator_->allocate(bytes);
   PlanPhase& phase = phases_.back();
+  if (const int64_t bytes = model_.workspace_bytes(call); bytes > 0) {
+    allocator_->allocate(bytes);
+    phase.written_bytes += bytes;
+  }
   ++phase.calls;
   phase.flops += flops;
+  if (flops > 0) {
+    const ProductFormats formats = model_.formats(call);
+    phase.flops_in[static_cast<size_t>(formats.first)] += flops - flops / 2;
+    phase.flops_in[static_cast<size_t>(formats.second)] += flops / 2;
+  }
   for (const Weight* w : call.weights) {
     if (w == nullptr) continue;
     // A row per id of an embedding table, and all of any other weight.

@@ -3,6 +3,7 @@
 // calls here equals its peak there, to the byte.
 #pragma once
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -23,9 +24,11 @@ struct PlanPhase {
   int64_t start_bytes = 0;  // held when the phase began
   int64_t peak_bytes = 0;
   int64_t calls = 0;
-  int64_t flops = 0;                      // of matrix products, convolutions and attention, 2 per multiply-add
-  int64_t weight_bytes = 0;               // read by the calls; a weight used twice counts twice
-  std::vector<PlannedWeightUse> weights;  // in the order of first use: the order to stream them in
+  int64_t flops = 0;                               // of matrix products, convolutions and attention, 2 per multiply-add
+  std::array<int64_t, kNumberFormats> flops_in{};  // the same by what they are made in (NumberFormat)
+  int64_t written_bytes = 0;                       // results and workspaces
+  int64_t weight_bytes = 0;                        // read by the calls; a weight used twice counts twice
+  std::vector<PlannedWeightUse> weights;           // in the order of first use: the order to stream them in
 };
 
 class PlanOps : public Ops {
