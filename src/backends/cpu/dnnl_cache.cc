@@ -9,6 +9,7 @@ namespace {
 using Tag = dnnl::memory::format_tag;
 using Type = dnnl::memory::data_type;
 
+constexpr int64_t kAlignment = 64;
 constexpr size_t kCapacity = 2048;  // primitives; prompts of many lengths would fill the memory otherwise
 
 dnnl::primitive_attr attributes(int activation) {
@@ -33,6 +34,7 @@ std::shared_ptr<const Primitive> primitive_of(dnnl::primitive primitive, const D
   result->src = d.src_desc();
   result->weights = d.weights_desc();
   result->dst = d.dst_desc();
+  result->stored = result->weights;
   result->scratch = d.scratchpad_desc();
   result->scratch_bytes = static_cast<int64_t>(result->scratch.get_size());
   return result;
@@ -97,10 +99,22 @@ std::shared_ptr<const Primitive> DnnlCache::convolution(const ConvolutionKey& ke
   const Key words{1,      thread_count(), key.height, key.width, key.in,     key.out,   key.kh,
                   key.kw, key.stride,     key.top,    key.left,  key.bottom, key.right, key.bias};
   return find(words, [&] {
-    const dnnl::convolution_forward::primitive_desc d(convolution_desc(key, weights), attributes(kNoActivation),
-                                                      engine_);
+    const auto described = [&](const dnnl::memory::desc& layout) {
+      return dnnl::convolution_forward::primitive_desc(convolution_desc(key, layout), attributes(kNoActivation),
+                                                       engine_);
+    };
+    auto d = described(weights);
+    // Maps of a few pixels have fast code for other layouts alone; the reference code is up to a thousand times slower.
+    if (std::string_view(d.impl_info_str()).starts_with("ref"))
+      d = described(dnnl::memory::desc({key.out, key.in, key.kh, key.kw}, Type::f32, Tag::any));
     auto made = primitive_of(dnnl::convolution_forward(d), d);
-    if (key.bias) const_cast<Primitive&>(*made).bias = d.bias_desc();
+    auto& p = const_cast<Primitive&>(*made);
+    if (key.bias) p.bias = d.bias_desc();
+    p.stored = weights;
+    if (p.weights != p.stored) {
+      p.reorder_at = (p.scratch_bytes + kAlignment - 1) / kAlignment * kAlignment;
+      p.scratch_bytes = p.reorder_at + static_cast<int64_t>(p.weights.get_size());
+    }
     return made;
   });
 }
@@ -126,6 +140,12 @@ void DnnlCache::execute(const Primitive& p, const void* src, const void* weights
   const auto bind = [this](const dnnl::memory::desc& desc, const void* data) {
     return dnnl::memory(desc, engine_, const_cast<void*>(data));
   };
+  if (p.weights != p.stored) {
+    std::byte* reordered = static_cast<std::byte*>(scratch) + p.reorder_at;
+    dnnl::memory from = bind(p.stored, weights), to = bind(p.weights, reordered);
+    dnnl::reorder(from, to).execute(stream_, from, to);
+    weights = reordered;
+  }
   std::unordered_map<int, dnnl::memory> arguments{{DNNL_ARG_SRC, bind(p.src, src)},
                                                   {DNNL_ARG_WEIGHTS, bind(p.weights, weights)},
                                                   {DNNL_ARG_DST, bind(p.dst, dst)},

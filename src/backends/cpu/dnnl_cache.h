@@ -35,6 +35,10 @@ struct Primitive {
   dnnl::primitive primitive;
   dnnl::memory::desc src, weights, bias, dst, scratch;
   int64_t scratch_bytes = 0;
+  // Weights as they lie in memory. Where that is another layout than `weights`, they are brought into it before each
+  // run, at this place of the scratch memory.
+  dnnl::memory::desc stored;
+  int64_t reorder_at = 0;
 };
 
 class DnnlCache {
