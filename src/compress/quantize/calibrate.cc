@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -10,7 +9,7 @@
 
 #include "backends/cpu/cpu_ops.h"
 #include "base/error.h"
-#include "base/threads.h"
+#include "compress/quantize/calibrate_moments.h"
 #include "compress/quantize/error_feedback.h"
 #include "diffusion/schedule.h"
 #include "formats/block_quant.h"
@@ -25,7 +24,11 @@ namespace inkling {
 
 namespace {
 
-Tensor copy_of(const Tensor& t) { return host_tensor(t.shape(), t.span<float>()); }
+constexpr int64_t kPixelsPerToken = 16;
+constexpr int64_t kLargestSide = 512;  // of the drawn pictures
+constexpr int kStepsPerPrompt = 2;     // whose inputs are looked at, others for every prompt
+constexpr size_t kCostSamples = 8;     // prompts, one step of each, that decide what 8 bits are spent on
+constexpr double kDamping = 0.01;
 
 // One drawn picture.
 struct Sample {
@@ -33,41 +36,9 @@ struct Sample {
   std::vector<Tensor> latents;  // before every step, [N, 64]
 };
 
-std::vector<Sample> draw(const std::filesystem::path& model, const CalibrationOptions& options) {
-  EngineOptions engine_options;
-  engine_options.model = model;
-  engine_options.precision = PrecisionChoice::f32;
-  engine_options.keep_loaded = true;
-  Engine engine(engine_options);
-  std::vector<Sample> samples;
-  for (const CalibrationPrompt& prompt : options.prompts) {
-    Sample sample;
-    engine.set_trace([&](std::string_view name, const Tensor& value) {
-      if (name == "prompt_embeds") sample.text = copy_of(value);
-      if (name == "noise" || name.starts_with("latents.")) sample.latents.push_back(copy_of(value));
-    });
-    Request request;
-    request.prompt = prompt.text;
-    request.seed = prompt.seed;
-    Callbacks callbacks;
-    callbacks.cancel = options.cancel;
-    engine.run(request, callbacks);
-    sample.latents.pop_back();  // after the last step
-    samples.push_back(std::move(sample));
-  }
-  return samples;
-}
+Tensor copy_of(const Tensor& t) { return host_tensor(t.shape(), t.span<float>()); }
 
-// Matrices of one name are given the same x.
-std::string input_of(std::string name) {
-  for (const char* part : {"to_q", "to_k", "to_v", "add_q_proj", "add_k_proj", "add_v_proj"}) {
-    const std::string end = std::string(".attn.") + part;
-    if (name.ends_with(end)) return name.substr(0, name.size() - end.size()) + (part[0] == 't' ? ".img" : ".txt");
-  }
-  return name;
-}
-
-// Tells what goes into the linear layers.
+// Float32 for what is stored in floats, integers for what is rounded; tells what goes into linear layers.
 class WatchedOps : public CpuOps {
  public:
   WatchedOps() : CpuOps(CpuOptions{.precision = Precision::f32, .stored_integers = true}) {}
@@ -98,139 +69,109 @@ class WatchedOps : public CpuOps {
   }
 };
 
-// Sums over the inputs of a matrix on both runs, rotated.
-class Moments {
- public:
-  Moments(CpuOps& ops, int64_t columns, bool cross)
-      : k_(columns), rotation_(default_rotation(columns)), ops_(ops), second_(square()), cross_(cross ? square() : std::vector<double>()),
-        mean_(static_cast<size_t>(columns)), mean_original_(mean_.size()), rows_(static_cast<size_t>(2 * kRows * k_)) {}
-
-  void add(const Tensor& original, const Tensor& now, double weight) {
-    const float root = static_cast<float>(std::sqrt(weight));
-    const float *from_x = std::as_const(now).data<float>(), *from_o = std::as_const(original).data<float>();
-    for (int64_t r = 0; r < now.rows(); ++r) {
-      float *x = rows_.data() + held_ * k_, *d = rows_.data() + (kRows + held_) * k_;
-      std::copy_n(from_x + r * k_, k_, x);
-      std::copy_n(from_o + r * k_, k_, d);
-      rotate_row(x, k_, rotation_);
-      rotate_row(d, k_, rotation_);
-      for (int64_t c = 0; c < k_; ++c) {
-        mean_[c] += weight * x[c];
-        mean_original_[c] += weight * d[c];
-        d[c] = root * (d[c] - x[c]);
-        x[c] *= root;
-      }
-      weight_ += weight;
-      if (++held_ == kRows) flush();
-    }
-  }
-
-  // Ends the sums. With `centred` the means are taken out.
-  void finish(bool centred) {
-    if (held_ > 0) {
-      std::fill(rows_.begin() + held_ * k_, rows_.begin() + kRows * k_, 0.f);
-      std::fill(rows_.begin() + (kRows + held_) * k_, rows_.end(), 0.f);
-      flush();
-    }
-    for (int64_t c = 0; c < k_; ++c) mean_[c] /= weight_, mean_original_[c] /= weight_;
-    for (int64_t i = 0; i < k_; ++i)
-      for (int64_t j = 0; j < k_; ++j) {
-        second_[i * k_ + j] /= weight_;
-        if (centred) second_[i * k_ + j] -= mean_[i] * mean_[j];
-        if (cross_.empty()) continue;
-        cross_[i * k_ + j] /= weight_;
-        if (centred) cross_[i * k_ + j] -= (mean_original_[i] - mean_[i]) * mean_[j];
-      }
-  }
-  int64_t columns() const { return k_; }
-  int64_t rotation() const { return rotation_; }
-  const std::vector<double>& second() const { return second_; }
-  const std::vector<double>& cross() const { return cross_; }  // [original - now, now]
-  const std::vector<double>& mean() const { return mean_; }
-  const std::vector<double>& mean_original() const { return mean_original_; }
-
- private:
-  static constexpr int64_t kRows = 1024;
-  std::vector<double> square() const { return std::vector<double>(static_cast<size_t>(k_ * k_)); }
-  static void transpose(const float* rows, int64_t k, float* to) {
-    constexpr int64_t kSide = 32;
-    parallel_for((k + kSide - 1) / kSide, 1, [&](int64_t from, int64_t end) {
-      for (int64_t c0 = from * kSide; c0 < std::min(k, end * kSide); c0 += kSide)
-        for (int64_t r0 = 0; r0 < kRows; r0 += kSide)
-          for (int64_t c = c0; c < std::min(k, c0 + kSide); ++c)
-            for (int64_t r = r0; r < r0 + kSide; ++r) to[c * kRows + r] = rows[r * k + c];
-    });
-  }
-  void flush() {
-    Tensor x = host_tensor(Shape{k_, kRows}), d = host_tensor(Shape{k_, kRows});
-    transpose(rows_.data(), k_, x.data<float>());
-    Weight w;
-    w.name = "moments";
-    w.shape = Shape{k_, kRows};
-    w.value = x;
-    ops_.prepare(w);
-    const auto add = [&](const Tensor& left, std::vector<double>& to) {
-      const Tensor product = ops_.CpuOps::linear(left, w);
-      const float* p = product.data<float>();
-      for (int64_t i = 0; i < k_ * k_; ++i) to[i] += p[i];
-    };
-    add(x, second_);
-    if (!cross_.empty()) {
-      transpose(rows_.data() + kRows * k_, k_, d.data<float>());
-      add(d, cross_);
-    }
-    held_ = 0;
-  }
-
-  const int64_t k_, rotation_;
-  CpuOps& ops_;
-  std::vector<double> second_, cross_, mean_, mean_original_;
-  double weight_ = 0;
-  std::vector<float> rows_;  // inputs of the second run, then what they lack of those of the first
-  int64_t held_ = 0;
-};
-
-// 0: what attention projects, 1: its output, 2 and 3: the MLP.
-int stage_of(const std::string& name) {
-  if (name.ends_with("to_out.0") || name.ends_with("to_add_out")) return 1;
-  if (name.ends_with("net.0.proj")) return 2;
-  if (name.ends_with("net.2")) return 3;
-  return 0;
+bool ends_with_any(const std::string& name, std::initializer_list<const char*> ends) {
+  return std::ranges::any_of(ends, [&](const char* end) { return name.ends_with(end); });
 }
 
-class Calibration {
+// The matrices of a block in order of use: what attention projects, its output, the two of the MLP.
+constexpr int kStages = 4;
+int stage_of(const std::string& name) {
+  if (ends_with_any(name, {".to_out.0", ".to_add_out"})) return 1;
+  if (name.ends_with(".net.0.proj")) return 2;
+  return name.ends_with(".net.2") ? 3 : 0;
+}
+
+// Matrices of one name are given the same x.
+std::string input_of(const std::string& name) {
+  if (stage_of(name) != 0) return name;
+  return ends_with_any(name, {".add_q_proj", ".add_k_proj", ".add_v_proj"}) ? "text" : "image";
+}
+
+using Weights = std::map<std::string, Weight*>;
+Weights matrices_of(const Module& module) {
+  Weights result;
+  module.for_each_parameter([&](const Parameter& p) {
+    if (p.kind == Parameter::Kind::linear && !p.weight->sensitive) result[p.weight->name] = p.weight;
+  });
+  return result;
+}
+
+}  // namespace
+
+class Calibration::Impl {
  public:
-  Calibration(const std::filesystem::path& model, const CalibrationOptions& options)
+  Impl(const std::filesystem::path& model, const CalibrationOptions& options)
       : options_(options),
         files_(find_model(model)),
         checkpoint_(Checkpoint::open(files_.dit, Component::dit)),
-        config_(dit_config(files_, checkpoint_)),
-        samples_(draw(model, options)) {
+        config_(dit_config(files_, checkpoint_)) {
+    if (options_.prompts.empty()) throw ArgumentError("calibrate: no prompts");
+    if (options_.form != LowBit::w4a8 && options_.form != LowBit::w8a8)
+      throw ArgumentError("calibrate: got {}, expected w4a8 or w8a8", name(options_.form));
+    total_ = static_cast<int>(options_.prompts.size() + config_.layers * (options_.bits > 0 ? 2 : 1));
+    draw(model);
     enter();
+    choose_forms();
   }
 
-  void run(const std::function<void(CalibratedMatrix)>& sink) {
+  const std::map<std::string, LowBit>& forms() const { return forms_; }
+
+  void run(const std::function<void(const CalibratedMatrix&)>& sink) {
     for (int64_t b = 0; b < config_.layers; ++b) {
-      if (options_.progress) options_.progress({"calibrate", static_cast<int>(b), static_cast<int>(config_.layers)});
       run_block(b, sink);
+      report();
     }
   }
 
  private:
-  struct State {
-    DitContext* context;
-    StepModulation* modulation;
-    DitState original, now;
-    double weight;
+  // A picture before a step, on its way through the blocks.
+  struct Stream {
+    size_t sample;
+    int step;
+    double weight;  // what the step adds of the velocity
+    DitState state;
   };
 
+  void report() {
+    if (options_.cancel != nullptr) options_.cancel->throw_if_cancelled();
+    if (options_.progress) options_.progress({"calibrate", ++done_, total_});
+  }
+
+  void draw(const std::filesystem::path& model) {
+    EngineOptions engine_options;
+    engine_options.model = model;
+    engine_options.keep_loaded = true;
+    Engine engine(engine_options);
+    const auto side = [](int64_t wanted) {
+      return std::min(wanted > 0 ? wanted : kLargestSide, kLargestSide) / kPixelsPerToken;
+    };
+    width_ = side(files_.defaults.width), height_ = side(files_.defaults.height);
+    for (const CalibrationPrompt& prompt : options_.prompts) {
+      Sample sample;
+      engine.set_trace([&](std::string_view what, const Tensor& value) {
+        if (what == "prompt_embeds") sample.text = copy_of(value);
+        if (what == "noise" || what.starts_with("latents.")) sample.latents.push_back(copy_of(value));
+      });
+      Request request;
+      request.prompt = prompt.text;
+      request.seed = prompt.seed;
+      request.width = static_cast<int>(width_ * kPixelsPerToken);
+      request.height = static_cast<int>(height_ * kPixelsPerToken);
+      Callbacks callbacks;
+      callbacks.cancel = options_.cancel;
+      engine.run(request, callbacks);
+      sample.latents.pop_back();  // after the last step
+      samples_.push_back(std::move(sample));
+      report();
+    }
+  }
+
+  // The streams before the first block.
   void enter() {
     std::ifstream file(files_.scheduler_config);
     const FlowMatchConfig flow = FlowMatchConfig::parse(std::string(std::istreambuf_iterator<char>(file), {}));
-    const int steps = static_cast<int>(samples_.at(0).latents.size());
-    const int64_t tokens = samples_[0].latents[0].rows(), side = std::lround(std::sqrt(static_cast<double>(tokens)));
-    static const double weighted = getenv("WEIGHT") ? atof(getenv("WEIGHT")) : 0;
-    const Schedule schedule = make_schedule(flow, steps, tokens);
+    const int steps = static_cast<int>(samples_[0].latents.size());
+    const Schedule schedule = make_schedule(flow, steps, width_ * height_);
     std::vector<float> timesteps;
     for (int k = 0; k < steps; ++k) timesteps.push_back(schedule.timestep(k));
     {
@@ -238,175 +179,222 @@ class Calibration {
       load_parameters(modulation, checkpoint_, ops_);
       modulation_ = modulation.forward(ops_, timesteps);
     }
-    Dit first(config_, {0, 1});
-    load_parameters(first, checkpoint_, ops_);
-    contexts_.reserve(samples_.size());
-    for (const Sample& sample : samples_) {
+    const auto first = load(0);
+    const int every = std::max(1, steps / kStepsPerPrompt);
+    for (size_t i = 0; i < samples_.size(); ++i) {
       DitInputs inputs;
-      inputs.pictures = {PictureShape{1, side, side}};
-      inputs.text = sample.text;
-      inputs.text_segments = Segments::single(sample.text.rows());
-      contexts_.push_back(first.prepare(ops_, inputs));
-      static const int every = getenv("EVERY") ? atoi(getenv("EVERY")) : 1;
-      for (int k = 0; k < steps; ++k) {
-        if (k % every != static_cast<int>(contexts_.size()) % every) continue;
-        State s{&contexts_.back(), &modulation_[k], first.enter(ops_, contexts_.back(), sample.latents[k]), {}, weighted > 0 ? std::pow(std::fabs(8 * schedule.delta(k)), weighted) : 1};
-        s.now = s.original;
-        states_.push_back(std::move(s));
-      }
+      inputs.pictures = {PictureShape{1, height_, width_}};
+      inputs.text = samples_[i].text;
+      inputs.text_segments = Segments::single(samples_[i].text.rows());
+      contexts_.push_back(first->prepare(ops_, inputs));
+      for (int k = static_cast<int>(i) % every; k < steps; k += every)
+        streams_.push_back({i, k, std::fabs(static_cast<double>(schedule.delta(k))),
+                            first->enter(ops_, contexts_[i], samples_[i].latents[k])});
+      samples_[i] = {};
     }
   }
 
+  // A part of the transformer with one block.
   std::unique_ptr<Dit> load(int64_t block) {
     auto dit = std::make_unique<Dit>(config_, BlockRange{block, block + 1});
     load_parameters(*dit, checkpoint_, ops_);
     return dit;
   }
+  void advance(Dit& dit, const Stream& s, DitState& state) {
+    dit.run_blocks(ops_, contexts_[s.sample], state, modulation_[s.step]);
+  }
 
-  void run_block(int64_t b, const std::function<void(CalibratedMatrix)>& sink) {
-    const auto original = load(b), now = load(b);
-    std::map<std::string, Weight*> weights;
-    now->for_each_parameter([&](const Parameter& p) {
-      if (p.kind == Parameter::Kind::linear && !p.weight->sensitive) weights[p.weight->name] = p.weight;
-    });
-    const int last_stage = 3;
-    for (int stage = 0; stage <= last_stage; ++stage) {
-      if (stage % (4 / options_.stages) != 0) continue;
-      const int until = stage + 4 / options_.stages;
-      std::map<std::string, std::unique_ptr<Moments>> moments;
-      const auto wanted = [&](const std::string& name) {
-        return weights.contains(name) && stage_of(name) >= stage && stage_of(name) < until;
-      };
-      for (State& s : states_) {
+  Tensor dense(const std::string& matrix) const {
+    const Tensor stored = dequantize(checkpoint_.load(*checkpoint_.find(matrix + ".weight")));
+    return stored.dtype() == DType::f32 ? stored : to_f32(stored);
+  }
+
+  void set(Weight& weight, LowBitMatrix matrix) {
+    weight.prepared.reset();
+    weight.value = std::move(matrix.value);
+    weight.low_bit = std::move(matrix.parts);
+    ops_.prepare(weight);
+  }
+
+  // --- what is kept at 8 bits -----------------------------------------------------------------------------------
+  void choose_forms() {
+    std::vector<MatrixCost> costs;
+    for (int64_t b = 0; b < config_.layers; ++b)
+      for (const auto& [matrix, weight] : matrices_of(Dit(config_, {b, b + 1}))) {
+        const Shape& shape = weight->shape;
+        const bool four = fits(LowBit::w4a8, shape) && default_rotation(shape[1]) > 0;
+        forms_[matrix] = four ? options_.form : LowBit::w8a8;
+        if (forms_[matrix] == LowBit::w4a8) costs.push_back({matrix, shape});
+      }
+    if (options_.bits <= 0 || options_.form != LowBit::w4a8) return;
+    measure(costs);
+    spend_bits(costs, options_.bits, forms_);
+  }
+
+  // How much of the velocity changes when one matrix alone has 4 bits. Every changed stream goes through the blocks
+  // beside the unchanged one, so that one block at a time is in memory.
+  void measure(std::vector<MatrixCost>& costs) {
+    std::vector<const Stream*> chosen;
+    for (size_t i = 0; i < kCostSamples; ++i) chosen.push_back(&streams_[i * streams_.size() / kCostSamples]);
+    std::vector<DitState> plain;
+    for (const Stream* s : chosen) plain.push_back(s->state);
+    struct Changed {
+      MatrixCost* cost;
+      size_t stream;
+      DitState state;
+    };
+    std::vector<Changed> all;
+    const auto leave = [&](Dit& last, const Stream& s, DitState state) {
+      return ops_.download(last.leave(ops_, contexts_[s.sample], std::move(state), modulation_[s.step]));
+    };
+    for (int64_t b = 0; b < config_.layers; ++b) {
+      const auto dit = load(b);
+      for (Changed& c : all) advance(*dit, *chosen[c.stream], c.state);
+      const Weights weights = matrices_of(*dit);
+      for (MatrixCost& cost : costs) {
+        const auto at = weights.find(cost.name);
+        if (at == weights.end()) continue;
+        Weight kept = *at->second;
+        set(*at->second, quantize_low_bit(dense(cost.name), LowBit::w4a8, default_rotation(cost.shape[1]), cost.name));
+        for (size_t i = 0; i < chosen.size(); ++i) {
+          all.push_back({&cost, i, plain[i]});
+          advance(*dit, *chosen[i], all.back().state);
+        }
+        *at->second = std::move(kept);
+      }
+      for (size_t i = 0; i < chosen.size(); ++i) advance(*dit, *chosen[i], plain[i]);
+      if (b + 1 == config_.layers) {
+        std::vector<Tensor> wanted;
+        for (size_t i = 0; i < chosen.size(); ++i) wanted.push_back(leave(*dit, *chosen[i], plain[i]));
+        for (Changed& c : all) {
+          const Tensor got = leave(*dit, *chosen[c.stream], std::move(c.state));
+          const auto x = got.span<float>(), y = std::as_const(wanted[c.stream]).span<float>();
+          double sum = 0;
+          for (size_t j = 0; j < x.size(); ++j) sum += std::pow(double{x[j]} - y[j], 2);
+          c.cost->error += sum * std::pow(chosen[c.stream]->weight, 2);
+        }
+      }
+      report();
+    }
+  }
+
+  // --- rounding -------------------------------------------------------------------------------------------------
+  void run_block(int64_t b, const std::function<void(const CalibratedMatrix&)>& sink) {
+    const auto dit = load(b);
+    const Weights weights = matrices_of(*dit);
+    for (int stage = 0; stage < kStages; ++stage) {
+      std::map<std::string, InputMoments> moments;
+      for (const Stream& s : streams_) {
         if (options_.cancel != nullptr) options_.cancel->throw_if_cancelled();
         std::map<std::string, Tensor> inputs;
         ops_.watch = [&](const Weight& w, const Tensor& x) {
-          if (wanted(w.name)) inputs.emplace(input_of(w.name), x);
+          if (weights.contains(w.name) && stage_of(w.name) == stage) inputs.emplace(input_of(w.name), x);
         };
-        DitState unused = s.original;
-        if (options_.follow_error) original->run_blocks(ops_, *s.context, unused, *s.modulation);
-        std::set<std::string> seen;
-        ops_.watch = [&](const Weight& w, const Tensor& x) {
-          if (!wanted(w.name) || !seen.insert(input_of(w.name)).second) return;
-          auto& m = moments[input_of(w.name)];
-          if (!m) m = std::make_unique<Moments>(ops_, w.in_features(), options_.follow_error);
-          auto* const watch = &ops_.watch;
-          std::function<void(const Weight&, const Tensor&)> held;
-          std::swap(*watch, held);
-          m->add(options_.follow_error ? inputs.at(input_of(w.name)) : x, x, s.weight);
-          std::swap(*watch, held);
-        };
-        unused = s.now;
-        now->run_blocks(ops_, *s.context, unused, *s.modulation);
+        DitState state = s.state;
+        advance(*dit, s, state);
         ops_.watch = {};
+        for (const auto& [input, x] : inputs)
+          moments.try_emplace(input, ops_, x.channels()).first->second.add(x, s.weight);
       }
       for (auto& [input, m] : moments) {
-        m->finish(options_.fit_bias);
-        const InputFactor factor(m->second(), m->columns(), options_.damping);
-        for (const auto& [name, weight] : weights)
-          if (wanted(name) && input_of(name) == input) round(name, *weight, *m, factor, sink);
+        m.finish();
+        const InputFactor factor(m.covariance(), m.columns(), kDamping);
+        for (const auto& [matrix, weight] : weights)
+          if (stage_of(matrix) == stage && input_of(matrix) == input) sink(round(matrix, *weight, m, factor));
       }
     }
-    for (State& s : states_) {
-      if (options_.follow_error) original->run_blocks(ops_, *s.context, s.original, *s.modulation);
-      now->run_blocks(ops_, *s.context, s.now, *s.modulation);
-    }
+    for (Stream& s : streams_) advance(*dit, s, s.state);
   }
 
-  void round(const std::string& name, Weight& weight, const Moments& m, const InputFactor& factor,
-             const std::function<void(CalibratedMatrix)>& sink) {
+  CalibratedMatrix round(const std::string& matrix, Weight& weight, const InputMoments& m, const InputFactor& factor) {
     const int64_t n = weight.shape[0], k = m.columns();
-    CalibratedMatrix result;
-    result.name = name;
-    const auto at = options_.forms.find(name);
-    const LowBit kind = at != options_.forms.end() ? at->second : LowBit::w4a8;
-    Tensor w = host_tensor(weight.shape);
-    {
-      const Tensor stored = dequantize(checkpoint_.load(*checkpoint_.find(name + ".weight")));
-      std::copy_n(std::as_const(stored).data<float>(), n * k, w.data<float>());
-    }
+    const LowBit form = forms_.at(matrix);
+    Tensor w = copy_of(dense(matrix));
     for (int64_t r = 0; r < n; ++r) rotate_row(w.data<float>() + r * k, k, m.rotation());
-    Tensor target = copy_of(w);
-    if (options_.follow_error) {  // w + w E[(x - x') x'^T] H^-1
-      std::vector<double> more(static_cast<size_t>(n * k), 0.);
-      parallel_for(n, 1, [&](int64_t from, int64_t to) {
-        const double* cross = m.cross().data();
-        for (int64_t r = from; r < to; ++r)
-          for (int64_t i = 0; i < k; ++i) {
-            const double v = std::as_const(w).data<float>()[r * k + i];
-            for (int64_t j = 0; j < k; ++j) more[r * k + j] += v * cross[i * k + j];
-          }
-      });
-      factor.solve(more);
-      for (int64_t i = 0; i < n * k; ++i) target.data<float>()[i] += static_cast<float>(more[i]);
-    }
-    const LowBitMatrix nearest = quantize_low_bit(w, kind, 0, name);
-    result.matrix = round_with_feedback(target, factor, kind, m.rotation(), name, options_.sweeps);
-    LowBitParts unrotated = result.matrix.parts;
-    unrotated.rotation = 0;
-    const Tensor got = dense_value(weight.shape, result.matrix.value, unrotated);
-    Tensor zero = host_tensor(weight.shape);
-    std::ranges::fill(zero.span<float>(), 0.f);
-    const double power = output_error(w, zero, factor);
+    CalibratedMatrix result;
+    result.name = matrix;
+    result.matrix = round_with_feedback(w, factor, form, matrix);
+    const Tensor got = dense_value(weight.shape, result.matrix.value, result.matrix.parts);
+    const LowBitMatrix nearest = quantize_low_bit(w, form, 0, matrix);
+    const double power = output_error(w, Tensor(), factor);
     result.nearest = output_error(w, dense_value(weight.shape, nearest.value, nearest.parts), factor) / power;
-    result.calibrated = output_error(target, got, factor) / power;
+    result.calibrated = output_error(w, got, factor) / power;
     result.bias = copy_of(weight.bias);
-    if (options_.fit_bias)
-      for (int64_t r = 0; r < n; ++r) {
-        double change = 0;
-        for (int64_t c = 0; c < k; ++c)
-          change += std::as_const(w).data<float>()[r * k + c] * m.mean_original()[c] -
-                    std::as_const(got).data<float>()[r * k + c] * m.mean()[c];
-        result.bias.data<float>()[r] += static_cast<float>(change);
-      }
-    weight.prepared.reset();
-    weight.value = result.matrix.value;
-    weight.low_bit = result.matrix.parts;
+    const float *from = std::as_const(w).data<float>(), *to = got.data<float>();
+    for (int64_t r = 0; r < n; ++r) {
+      double change = 0;
+      for (int64_t c = 0; c < k; ++c) change += (double{from[r * k + c]} - to[r * k + c]) * m.mean()[c];
+      result.bias.data<float>()[r] += static_cast<float>(change);
+    }
+    result.matrix.parts.rotation = m.rotation();
     weight.bias = copy_of(result.bias);
-    ops_.prepare(weight);
-    sink(std::move(result));
+    set(weight, result.matrix);
+    return result;
   }
 
-  const CalibrationOptions& options_;
+  const CalibrationOptions options_;
   const ModelFiles files_;
   const Checkpoint checkpoint_;
   const DitConfig config_;
+  int64_t width_ = 0, height_ = 0;  // of the drawn pictures, in tokens
+  int done_ = 0, total_ = 0;
   WatchedOps ops_;
-  const std::vector<Sample> samples_;
+  std::vector<Sample> samples_;
   std::vector<StepModulation> modulation_;
   std::vector<DitContext> contexts_;
-  std::vector<State> states_;
+  std::vector<Stream> streams_;
+  std::map<std::string, LowBit> forms_;
 };
 
-}  // namespace
+Calibration::Calibration(const std::filesystem::path& model, const CalibrationOptions& options)
+    : impl_(std::make_unique<Impl>(model, options)) {}
+Calibration::~Calibration() = default;
+const std::map<std::string, LowBit>& Calibration::forms() const { return impl_->forms(); }
+void Calibration::run(const std::function<void(const CalibratedMatrix&)>& sink) { impl_->run(sink); }
+
+void spend_bits(const std::vector<MatrixCost>& matrices, double bits, std::map<std::string, LowBit>& forms) {
+  double elements = 0, used = 0;  // bytes
+  std::vector<const MatrixCost*> order;
+  const auto bytes = [](const MatrixCost& m, LowBit form) {
+    return static_cast<double>(matrix_bytes(m.shape, DType::f32, form));
+  };
+  for (const MatrixCost& m : matrices) {
+    elements += static_cast<double>(m.shape.elements());
+    used += bytes(m, LowBit::w4a8);
+    order.push_back(&m);
+  }
+  const auto more = [&](const MatrixCost& m) { return bytes(m, LowBit::w8a8) - bytes(m, LowBit::w4a8); };
+  std::ranges::stable_sort(order, [&](const MatrixCost* a, const MatrixCost* b) {
+    return a->error / more(*a) > b->error / more(*b);
+  });
+  for (const MatrixCost* m : order) {
+    const bool room = used + more(*m) <= bits / 8 * elements;
+    forms[m->name] = room ? LowBit::w8a8 : LowBit::w4a8;
+    if (room) used += more(*m);
+  }
+}
 
 std::vector<CalibrationPrompt> read_calibration_prompts(const std::filesystem::path& path) {
   std::ifstream file(path);
   if (!file) throw ArgumentError("{}: cannot be read", path.string());
   std::vector<CalibrationPrompt> prompts;
+  int64_t number = 0;
   for (std::string line; std::getline(file, line);) {
-    while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
+    ++number;
+    line.erase(line.find_last_not_of(" \t\r") + 1);
     if (line.empty()) continue;
-    CalibrationPrompt prompt{line, static_cast<int64_t>(prompts.size())};
+    CalibrationPrompt prompt{line, number};
     if (line.front() == '{') {
       const auto row = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-      const auto text = row.is_object() ? row.find("prompt") : row.end();
-      if (!row.is_object() || text == row.end() || !text->is_string())
-        throw ArgumentError("{}: line {} is not an object with a text \"prompt\"", path.string(), prompts.size() + 1);
-      prompt.text = text->get<std::string>();
-      if (const auto seed = row.find("seed"); seed != row.end() && seed->is_number_integer())
-        prompt.seed = seed->get<int64_t>();
+      if (!row.is_object() || !row.contains("prompt") || !row["prompt"].is_string())
+        throw ArgumentError("{}: line {} is not an object with a text \"prompt\"", path.string(), number);
+      prompt.text = row["prompt"].get<std::string>();
+      if (row.contains("seed") && row["seed"].is_number_integer()) prompt.seed = row["seed"].get<int64_t>();
     }
     prompts.push_back(std::move(prompt));
   }
   if (prompts.empty()) throw ArgumentError("{}: holds no prompt", path.string());
   return prompts;
-}
-
-void calibrate_transformer(const std::filesystem::path& model, const CalibrationOptions& options,
-                           const std::function<void(CalibratedMatrix)>& sink) {
-  if (options.prompts.empty()) throw ArgumentError("calibration: no prompts");
-  Calibration(model, options).run(sink);
 }
 
 }  // namespace inkling

@@ -1,38 +1,45 @@
 #include "compress/quantize/error_feedback.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
 #include "base/error.h"
 #include "base/threads.h"
 #include "formats/int_quant.h"
+#include "formats/low_bit.h"
 
 namespace inkling {
 
 namespace {
 
-constexpr int64_t kTile = 64;
-constexpr int64_t kChunk = 32;  // rows of weights that pass over M together
+constexpr int64_t kTile = 64;     // columns of the factor that are finished together
+constexpr int64_t kTogether = 16;  // rows of weights that share one passage over M
+// Row scales tried: the largest group reaches the end of the codes at this group scale.
+constexpr std::array<float, 3> kReaches{15.f, 17.f, 19.f};
+constexpr int kFewest = -4, kMost = 1;  // group scales around the one that reaches a group's largest value
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+// The sanitizers' start-up comes too late for the resolvers of clones.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
 #define INKLING_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define INKLING_CLONES
 #endif
 
 INKLING_CLONES double dot(const double* a, const double* b, int64_t n) {
-  double s = 0;
-#pragma omp simd reduction(+ : s)
-  for (int64_t i = 0; i < n; ++i) s += a[i] * b[i];
-  return s;
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) sum += a[i] * b[i];
+  return sum;
 }
 
-INKLING_CLONES double dot_f(const float* a, const float* b, int64_t n) {
-  float s = 0;
-#pragma omp simd reduction(+ : s)
-  for (int64_t i = 0; i < n; ++i) s += a[i] * b[i];
-  return s;
+INKLING_CLONES float dot(const float* a, const float* b, int64_t n) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) sum += a[i] * b[i];
+  return sum;
 }
 
 // y += a x
@@ -41,11 +48,11 @@ INKLING_CLONES void add_scaled(float* y, const float* x, float a, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] += a * x[i];
 }
 
-// Lower Cholesky factor in place, by columns of tiles; the upper half is left as it is.
-void factor(std::vector<double>& a, int64_t n) {
+// Lower Cholesky factor in place; what is above the diagonal stays.
+void factorize(std::vector<double>& a, int64_t n) {
   for (int64_t begin = 0; begin < n; begin += kTile) {
     const int64_t end = std::min(n, begin + kTile);
-    const auto finish_row = [&](int64_t i) {
+    const auto finish = [&](int64_t i) {
       double* row = a.data() + i * n;
       for (int64_t j = begin; j < std::min(end, i + 1); ++j) {
         const double* other = a.data() + j * n;
@@ -54,36 +61,26 @@ void factor(std::vector<double>& a, int64_t n) {
           row[j] = rest / other[j];
           continue;
         }
-        if (!(rest > 0)) throw NumericError("second moments of inputs: not positive definite at column {}", n - 1 - i);
+        if (!(rest > 0)) throw NumericError("moments of inputs: not positive definite at column {}", n - 1 - i);
         row[j] = std::sqrt(rest);
       }
     };
-    for (int64_t i = begin; i < end; ++i) finish_row(i);
+    for (int64_t i = begin; i < end; ++i) finish(i);
     parallel_for(n - end, 4, [&](int64_t from, int64_t to) {
-      for (int64_t i = end + from; i < end + to; ++i) finish_row(i);
+      for (int64_t i = end + from; i < end + to; ++i) finish(i);
     });
   }
 }
 
-// What a row's codes may be: scale * group_scale * q, lowest <= q <= highest.
+// What codes may be: lowest <= q <= highest, times the row scale and a group scale of 1 to largest_scale.
 struct Grid {
   float lowest, highest;
-  int64_t group;       // columns that share a group scale
-  int largest_scale;   // of a group: 1 .. this
+  int64_t group;  // columns that share a group scale
+  int largest_scale;
 };
 Grid grid_of(LowBit kind, int64_t columns) {
   return kind == LowBit::w4a8 ? Grid{-8.f, 7.f, kInt4Group, 16} : Grid{-127.f, 127.f, columns, 1};
 }
-
-float nearest(float value, const Grid& grid) { return std::clamp(std::nearbyint(value), grid.lowest, grid.highest); }
-
-// One row on its way. Codes and scales of the best try are kept.
-struct RowState {
-  std::vector<float> target, q;     // [columns]
-  std::vector<int> group_scale;     // [groups]
-  float scale = 1.f;
-  double error = std::numeric_limits<double>::infinity();
-};
 
 // The step that takes the values of a group to the ends of the grid.
 float reach_of(const float* w, int64_t count, const Grid& grid) {
@@ -92,208 +89,161 @@ float reach_of(const float* w, int64_t count, const Grid& grid) {
   return std::max(up / grid.highest, down / -grid.lowest);
 }
 
-// Rounds a group's columns one after another. `target`: the values with the feedback of the groups before. -> sum D n^2
-double round_group(const float* original, const float* target, const InputFactor& inputs, int64_t begin, int64_t count,
-                   float step, const Grid& grid, float* q, float* error, float* work) {
-  std::copy_n(target, count, work);
-  double sum = 0;
-  const float inverse = 1.f / step;
-  for (int64_t j = 0; j < count; ++j) {
-    q[j] = nearest(work[j] * inverse, grid);
-    const float value = step * q[j], n = value - work[j];
-    sum += static_cast<double>(inputs.diagonal()[static_cast<size_t>(begin + j)]) * n * n;
-    error[j] = value - original[j];
-    if (j + 1 < count) add_scaled(work + j + 1, inputs.row(begin + j) + begin + j + 1, -error[j], count - j - 1);
-  }
-  return sum;
-}
+// One row on its way through the groups, with a row scale.
+struct Row {
+  const float* w = nullptr;
+  float scale = 1.f;
+  std::vector<float> target;  // w with the feedback so far
+  std::vector<float> q, error;
+  std::vector<uint8_t> group_scale;
+  double sum = 0;  // of D n^2
+};
 
-// The row scale that makes the output error of the chosen codes smallest, and codes looked at again: each moves to the
-// best place while all others stand.
-class Refiner {
+class Rounding {
  public:
-  Refiner(const InputFactor& inputs, const Grid& grid) : inputs_(inputs), grid_(grid), k_(inputs.columns()) {}
+  Rounding(const InputFactor& inputs, const Grid& grid)
+      : inputs_(inputs), grid_(grid), q_(static_cast<size_t>(grid.group)), error_(q_.size()), work_(q_.size()) {}
 
-  // w: [k] original. Updates q and scale.
-  void run(const float* w, RowState& row, int sweeps) {
-    if (sweeps == 0) return;
-    value_.resize(static_cast<size_t>(k_));
-    gradient_.assign(static_cast<size_t>(k_), 0.f);
-    for (int sweep = 0; sweep < sweeps; ++sweep) {
-      fit_scale(w, row);
-      for (int64_t c = 0; c < k_; ++c) value_[c] = step(row, c) * row.q[c] - w[c];
-      std::ranges::fill(gradient_, 0.f);
-      for (int64_t c = 0; c < k_; ++c) add_scaled(gradient_.data(), inputs_.hessian_row(c), value_[c], k_);
-      bool moved = false;
-      for (int64_t c = 0; c < k_; ++c) {
-        const float s = step(row, c), diagonal = inputs_.hessian_row(c)[c];
-        const float wanted = row.q[c] - gradient_[c] / (diagonal * s);
-        const float q = nearest(wanted, grid_);
-        if (q == row.q[c]) continue;
-        add_scaled(gradient_.data(), inputs_.hessian_row(c), s * (q - row.q[c]), k_);
-        row.q[c] = q;
-        moved = true;
-      }
-      if (!moved) break;
+  void start(Row& row, const float* w, float scale) const {
+    const auto k = static_cast<size_t>(inputs_.columns());
+    row.w = w;
+    row.scale = scale;
+    row.target.assign(w, w + k);
+    row.q.resize(k);
+    row.error.resize(k);
+    row.group_scale.resize(k / static_cast<size_t>(grid_.group));
+    row.sum = 0;
+  }
+
+  // The best scale of the group at `begin`, and its codes.
+  void round_group(Row& row, int64_t begin) {
+    const float reach = reach_of(row.target.data() + begin, grid_.group, grid_) / row.scale;
+    const int most = grid_.largest_scale;
+    const int middle = most == 1 ? 1 : static_cast<int>(std::clamp(std::nearbyint(reach), 1.f, static_cast<float>(most)));
+    double least = std::numeric_limits<double>::infinity();
+    for (int s = std::max(1, middle + kFewest); s <= std::min(most, middle + kMost); ++s) {
+      const double sum = try_group(row, begin, row.scale * static_cast<float>(s));
+      if (sum >= least) continue;
+      least = sum;
+      row.group_scale[static_cast<size_t>(begin / grid_.group)] = static_cast<uint8_t>(s);
+      std::ranges::copy(q_, row.q.begin() + begin);
+      std::ranges::copy(error_, row.error.begin() + begin);
     }
-    fit_scale(w, row);
+    row.sum += least;
+  }
+
+  // The group's errors into the columns after it.
+  void feed_back(Row& row, int64_t begin) const {
+    const int64_t next = begin + grid_.group, rest = inputs_.columns() - next;
+    if (rest == 0) return;
+    for (int64_t j = begin; j < next; ++j)
+      add_scaled(row.target.data() + next, inputs_.m_row(j) + next, -row.error[static_cast<size_t>(j)], rest);
   }
 
  private:
-  float step(const RowState& row, int64_t c) const {
-    return row.scale * static_cast<float>(row.group_scale[static_cast<size_t>(c / grid_.group)]);
-  }
-  void fit_scale(const float* w, RowState& row) {
-    std::vector<float> level(static_cast<size_t>(k_)), product(level.size(), 0.f);
-    for (int64_t c = 0; c < k_; ++c) level[c] = step(row, c) / row.scale * row.q[c];
-    for (int64_t c = 0; c < k_; ++c)
-      if (level[c] != 0.f) add_scaled(product.data(), inputs_.hessian_row(c), level[c], k_);
-    double along = 0, square = 0;
-    for (int64_t c = 0; c < k_; ++c) along += double{product[c]} * w[c], square += double{product[c]} * level[c];
-    if (square > 0 && along > 0) row.scale = static_cast<float>(along / square);
+  double try_group(const Row& row, int64_t begin, float step) {
+    const int64_t count = grid_.group;
+    const float inverse = 1.f / step;
+    std::copy_n(row.target.data() + begin, count, work_.data());
+    double sum = 0;
+    for (int64_t j = 0; j < count; ++j) {
+      q_[j] = std::clamp(std::nearbyint(work_[j] * inverse), grid_.lowest, grid_.highest);
+      const float value = step * q_[j], n = value - work_[j];
+      sum += double{inputs_.d()[begin + j]} * n * n;
+      error_[j] = value - row.w[begin + j];
+      add_scaled(work_.data() + j + 1, inputs_.m_row(begin + j) + begin + j + 1, -error_[j], count - j - 1);
+    }
+    return sum;
   }
 
   const InputFactor& inputs_;
   const Grid grid_;
-  const int64_t k_;
-  std::vector<float> value_, gradient_;
+  std::vector<float> q_, error_, work_;
 };
 
-// All columns of one row with the row scale given.
-void round_row(const float* w, const InputFactor& inputs, const Grid& grid, float scale, RowState& best) {
-  const int64_t k = inputs.columns(), groups = k / grid.group;
-  RowState row;
-  row.scale = scale;
-  row.q.resize(static_cast<size_t>(k));
-  row.target.assign(w, w + k);
-  row.group_scale.resize(static_cast<size_t>(groups));
-  row.error = 0;
-  std::vector<float> q(static_cast<size_t>(grid.group)), error(q.size()), work(q.size()), kept(q.size());
-  for (int64_t g = 0; g < groups && row.error < best.error; ++g) {
-    const int64_t begin = g * grid.group;
-    const float* target = row.target.data() + begin;
-    const int middle = grid.largest_scale == 1
-                           ? 1
-                           : std::clamp(static_cast<int>(std::nearbyint(reach_of(target, grid.group, grid) / scale)), 1,
-                                        grid.largest_scale);
-    double least = std::numeric_limits<double>::infinity();
-    for (int s = std::max(1, middle - 4); s <= std::min(grid.largest_scale, middle + 1); ++s) {
-      const double e = round_group(w + begin, target, inputs, begin, grid.group, scale * static_cast<float>(s), grid,
-                                   q.data(), error.data(), work.data());
-      if (e >= least) continue;
-      least = e;
-      row.group_scale[static_cast<size_t>(g)] = s;
-      std::copy(q.begin(), q.end(), row.q.begin() + begin);
-      kept = error;
-    }
-    row.error += least;
-    for (int64_t j = 0; j < grid.group; ++j)
-      add_scaled(row.target.data() + begin + grid.group, inputs.row(begin + j) + begin + grid.group, -kept[j],
-                 k - begin - grid.group);
-  }
-  if (row.error < best.error) best = std::move(row);
+double output_error(const float* e, const InputFactor& inputs) {
+  double sum = 0;
+  for (int64_t c = 0; c < inputs.columns(); ++c) sum += double{e[c]} * dot(e, inputs.h_row(c), inputs.columns());
+  return sum;
 }
 
-void store(const RowState& row, LowBitMatrix& m, int64_t r, const Grid& grid) {
-  const auto k = static_cast<int64_t>(row.q.size());
-  m.parts.scale.data<float>()[r] = row.scale;
+// Codes into row r of the matrix, if they are better than those that are there.
+void store(const Row& row, const InputFactor& inputs, LowBitMatrix& m, int64_t r) {
+  const int64_t k = inputs.columns(), groups = std::ssize(row.group_scale);
+  std::vector<float> e(static_cast<size_t>(k));
+  float& scale = m.parts.scale.data<float>()[r];
   if (m.parts.kind == LowBit::w8a8) {
-    for (int64_t c = 0; c < k; ++c) m.value.data<int8_t>()[r * k + c] = static_cast<int8_t>(row.q[c]);
-    return;
+    int8_t* codes = m.value.data<int8_t>() + r * k;
+    dequantize_row_i8(codes, scale, k, e.data());
+    for (int64_t c = 0; c < k; ++c) e[c] -= row.w[c];
+    if (output_error(e.data(), inputs) <= output_error(row.error.data(), inputs)) return;
+    for (int64_t c = 0; c < k; ++c) codes[c] = static_cast<int8_t>(row.q[c]);
+  } else {
+    uint8_t* codes = m.value.data<uint8_t>() + r * k / 2;
+    uint8_t* group_scale = m.parts.group_scale.data<uint8_t>() + r * groups;
+    dequantize_row_i4(codes, group_scale, scale, k, e.data());
+    for (int64_t c = 0; c < k; ++c) e[c] -= row.w[c];
+    if (output_error(e.data(), inputs) <= output_error(row.error.data(), inputs)) return;
+    std::ranges::copy(row.group_scale, group_scale);
+    for (int64_t c = 0; c < k; c += 2)
+      codes[c / 2] = static_cast<uint8_t>(static_cast<int>(row.q[c] + 8.f) | static_cast<int>(row.q[c + 1] + 8.f) << 4);
   }
-  for (int64_t g = 0; g < k / grid.group; ++g)
-    m.parts.group_scale.data<uint8_t>()[r * (k / grid.group) + g] = static_cast<uint8_t>(row.group_scale[g]);
-  for (int64_t c = 0; c < k; c += 2)
-    m.value.data<uint8_t>()[(r * k + c) / 2] =
-        static_cast<uint8_t>(static_cast<int>(row.q[c] + 8.f) | static_cast<int>(row.q[c + 1] + 8.f) << 4);
+  scale = row.scale;
 }
 
 }  // namespace
 
-InputFactor::InputFactor(std::span<const double> second_moments, int64_t columns, double damping)
-    : columns_(columns), m_(second_moments.size(), 0.f), d_(static_cast<size_t>(columns)), h_(second_moments.size()) {
+InputFactor::InputFactor(std::span<const double> moments, int64_t columns, double damping)
+    : columns_(columns), m_(moments.size()), d_(static_cast<size_t>(columns)), h_(moments.size()) {
   const int64_t n = columns;
   double mean = 0;
-  for (int64_t i = 0; i < n; ++i) mean += second_moments[i * n + i] / static_cast<double>(n);
+  for (int64_t i = 0; i < n; ++i) mean += moments[i * n + i] / static_cast<double>(n);
   const double added = mean > 0 ? damping * mean : 1.;
-  std::vector<double> a(second_moments.size());
+  // Read from the end, M D M^T is L L^T: the pivots of the last columns come first.
+  std::vector<double> a(moments.size());
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = i; j < n; ++j) {
-      const double v = second_moments[i * n + j] + (i == j ? added : 0.);
+      const double v = moments[i * n + j] + (i == j ? added : 0.);
       h_[i * n + j] = h_[j * n + i] = static_cast<float>(v);
-      a[(n - 1 - i) * n + (n - 1 - j)] = v;  // read from the end: M is upper
+      a[(n - 1 - i) * n + (n - 1 - j)] = v;
     }
-  factor(a, n);
-  for (int64_t i = 0; i < n; ++i) {
-    const double* column = a.data() + (n - 1 - i) * n;
-    const double pivot = column[n - 1 - i];
-    d_[i] = static_cast<float>(pivot * pivot);
-    for (int64_t j = 0; j <= i; ++j) {
-      // M[j][i] = L[n-1-j][n-1-i] / L[n-1-i][n-1-i]
-      m_[j * n + i] = static_cast<float>(a[(n - 1 - j) * n + (n - 1 - i)] / pivot);
-    }
+  factorize(a, n);
+  for (int64_t j = 0; j < n; ++j) {
+    const double* row = a.data() + (n - 1 - j) * n;
+    for (int64_t i = j; i < n; ++i) m_[j * n + i] = static_cast<float>(row[n - 1 - i] / a[(n - 1 - i) * (n + 1)]);
+    d_[j] = static_cast<float>(row[n - 1 - j] * row[n - 1 - j]);
   }
 }
 
-void InputFactor::solve(std::span<double> rows) const {
-  // y M D M^T = b: z = y M D... first z M^T = b from the last column down, then z / D, then y M = z.
-  const int64_t n = columns_, count = static_cast<int64_t>(rows.size()) / n;
-  parallel_for(count, 1, [&](int64_t from, int64_t to) {
-    for (int64_t r = from; r < to; ++r) {
-      double* b = rows.data() + r * n;
-      // b = z M^T: b_j = sum over i >= j of z_i M[j][i]
-      for (int64_t j = n - 1; j >= 0; --j) {
-        double s = b[j];
-        const float* m = row(j);
-        for (int64_t i = j + 1; i < n; ++i) s -= b[i] * m[i];
-        b[j] = s;
-      }
-      for (int64_t j = 0; j < n; ++j) b[j] /= d_[j];
-      // z = y M: z_i = sum over j <= i of y_j M[j][i]
-      for (int64_t j = 0; j < n; ++j) {
-        const float* m = row(j);
-        for (int64_t i = j + 1; i < n; ++i) b[i] -= b[j] * m[i];
-      }
-    }
-  });
-}
-
-LowBitMatrix round_with_feedback(const Tensor& rows, const InputFactor& inputs, LowBit kind, int64_t rotation,
-                                 const std::string& name, int sweeps) {
+LowBitMatrix round_with_feedback(const Tensor& rows, const InputFactor& inputs, LowBit kind, const std::string& name) {
   const int64_t n = rows.dim(0), k = rows.dim(1);
-  if (k != inputs.columns() || (kind != LowBit::w4a8 && kind != LowBit::w8a8) ||
-      (kind == LowBit::w4a8 && k % kInt4Group != 0))
-    throw RuntimeError("{}: got {} rounded to {} by the moments of {} inputs", name, rows.shape().str(),
+  if (k != inputs.columns() || (kind != LowBit::w4a8 && kind != LowBit::w8a8))
+    throw RuntimeError("{}: got {} to be rounded to {} by the moments of {} inputs", name, rows.shape().str(),
                        inkling::name(kind), inputs.columns());
-  LowBitMatrix m;
-  m.parts.kind = kind;
-  m.parts.rotation = rotation;
-  m.value = host_tensor(code_shape(kind, rows.shape()), code_type(kind));
-  m.parts.scale = host_tensor(Shape{n});
+  LowBitMatrix m = quantize_low_bit(rows, kind, 0, name);
   const Grid grid = grid_of(kind, k);
-  if (kind == LowBit::w4a8) m.parts.group_scale = host_tensor(Shape{n, k / kInt4Group}, DType::u8);
-  parallel_for(n, 1, [&](int64_t from, int64_t to) {
-    Refiner refiner(inputs, grid);
-    for (int64_t r = from; r < to; ++r) {
-      const float* w = rows.data<float>() + r * k;
-      const float reach = [&] {
-        float most = 0;
-        for (int64_t g = 0; g < k / grid.group; ++g)
-          most = std::max(most, reach_of(w + g * grid.group, grid.group, grid));
-        return most;
-      }();
-      RowState best;
-      if (reach < kZeroRow) {
-        best.q.assign(static_cast<size_t>(k), 0.f);
-        best.group_scale.assign(static_cast<size_t>(k / grid.group), 1);
-        store(best, m, r, grid);
-        continue;
+  const float* from = rows.data<float>();
+  parallel_for((n + kTogether - 1) / kTogether, 1, [&](int64_t first, int64_t last) {
+    Rounding rounding(inputs, grid);
+    std::vector<std::vector<Row>> tries(kTogether);
+    for (int64_t chunk = first; chunk < last; ++chunk) {
+      const int64_t begin = chunk * kTogether, count = std::min(kTogether, n - begin);
+      for (int64_t r = 0; r < count; ++r) {
+        const float* w = from + (begin + r) * k;
+        float reach = 0;
+        for (int64_t g = 0; g < k; g += grid.group) reach = std::max(reach, reach_of(w + g, grid.group, grid));
+        tries[r].resize(reach < kZeroRow ? 0 : grid.largest_scale == 1 ? 1 : kReaches.size());
+        for (size_t i = 0; i < tries[r].size(); ++i)
+          rounding.start(tries[r][i], w, grid.largest_scale == 1 ? reach : reach / kReaches[i]);
       }
-      static const bool many = getenv("MANY") != nullptr;
-      for (const float step : many ? std::vector<float>{14.f, 16.f, 18.f, 20.f} : std::vector<float>{17.f})
-        round_row(w, inputs, grid, grid.largest_scale == 1 ? reach : reach / step, best);
-      refiner.run(w, best, sweeps);
-      store(best, m, r, grid);
+      for (int64_t g = 0; g < k; g += grid.group) {
+        for (int64_t r = 0; r < count; ++r)
+          for (Row& row : tries[r]) rounding.round_group(row, g);
+        for (int64_t r = 0; r < count; ++r)
+          for (Row& row : tries[r]) rounding.feed_back(row, g);
+      }
+      for (int64_t r = 0; r < count; ++r)
+        if (!tries[r].empty()) store(*std::ranges::min_element(tries[r], {}, &Row::sum), inputs, m, begin + r);
     }
   });
   return m;
@@ -301,14 +251,13 @@ LowBitMatrix round_with_feedback(const Tensor& rows, const InputFactor& inputs, 
 
 double output_error(const Tensor& a, const Tensor& b, const InputFactor& inputs) {
   const int64_t n = a.dim(0), k = a.dim(1);
+  const float *x = a.data<float>(), *y = b.defined() ? b.data<float>() : nullptr;
   std::vector<double> sums(static_cast<size_t>(n));
-  parallel_for(n, 1, [&](int64_t from, int64_t to) {
-    std::vector<float> e(static_cast<size_t>(k)), product(e.size());
-    for (int64_t r = from; r < to; ++r) {
-      for (int64_t c = 0; c < k; ++c) e[c] = a.data<float>()[r * k + c] - b.data<float>()[r * k + c];
-      double sum = 0;
-      for (int64_t c = 0; c < k; ++c) sum += double{e[c]} * dot_f(e.data(), inputs.hessian_row(c), k);
-      sums[r] = sum;
+  parallel_for(n, 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> e(static_cast<size_t>(k));
+    for (int64_t r = begin; r < end; ++r) {
+      for (int64_t c = 0; c < k; ++c) e[c] = x[r * k + c] - (y == nullptr ? 0.f : y[r * k + c]);
+      sums[r] = output_error(e.data(), inputs);
     }
   });
   double total = 0;

@@ -1,9 +1,9 @@
 // Rounding that knows the inputs: the error of one column is made good by the columns that are rounded after it
-// (GPTQ, arXiv 2210.17323, in the form of LDLQ, 2307.13304: no inverse is needed).
+// (GPTQ, arXiv 2210.17323, in the form of LDLQ, 2307.13304, which needs no inverse).
 //
-// For a row of weights w, rounded to w + e, the squared error of its output over all inputs x is e H e^T with
-// H = sum x x^T. With H = M D M^T, M unit upper triangular, it is sum D[k] n[k]^2 where n = e M, and rounding
-// w[k] - sum of e[j] M[j][k] over j < k makes n[k] the error of that rounding alone.
+// A row of weights w that is rounded to w + e changes its outputs by e H e^T in the mean square, H the second moments
+// of the inputs. With H = M D M^T, M unit upper triangular, that is the sum of D[k] n[k]^2 with n = e M, and rounding
+// w[k] - (sum of e[j] M[j][k] over j < k) makes n[k] the error of that rounding alone.
 #pragma once
 
 #include <cstdint>
@@ -15,30 +15,28 @@
 
 namespace inkling {
 
-// Of the inputs of a matrix, [columns, columns], symmetric.
+// M, D and H of a matrix's inputs.
 class InputFactor {
  public:
-  // Adds damping * mean of the diagonal to the diagonal. `second_moments`: sum x x^T; only its upper half is read.
-  // Throws NumericError when the matrix is not positive definite even so.
-  InputFactor(std::span<const double> second_moments, int64_t columns, double damping);
+  // `moments`: symmetric, [columns, columns]; damping times the mean of its diagonal is added to the diagonal (what was
+  // not seen might come too). Throws NumericError when that is not positive definite.
+  InputFactor(std::span<const double> moments, int64_t columns, double damping);
 
   int64_t columns() const { return columns_; }
-  // Row j of M from the diagonal on holds M[j][j ..]; the diagonal is 1.
-  const float* row(int64_t j) const { return m_.data() + j * columns_; }
-  std::span<const float> diagonal() const { return d_; }
-  const float* hessian_row(int64_t j) const { return h_.data() + j * columns_; }
-  // y H = b for each row of b [rows, columns], in place.
-  void solve(std::span<double> rows) const;
+  const float* m_row(int64_t j) const { return m_.data() + j * columns_; }  // from the diagonal on
+  const float* h_row(int64_t j) const { return h_.data() + j * columns_; }
+  std::span<const float> d() const { return d_; }
 
  private:
   int64_t columns_;
   std::vector<float> m_, d_, h_;
 };
 
-// `rows`: f32 [n, columns], rotated already. Sweeps: how often every code is looked at again once all are chosen.
-LowBitMatrix round_with_feedback(const Tensor& rows, const InputFactor& inputs, LowBit kind, int64_t rotation,
-                                 const std::string& name, int sweeps = 4);
-// tr(E H E^T), E the difference of two matrices [n, columns].
+// f32 [n, columns], rotated if the codes are to be, to w8a8 or w4a8 (formats/int_quant.h); parts.rotation stays 0.
+// Never worse than quantize_low_bit() by output_error(): a row that is, is rounded as there.
+LowBitMatrix round_with_feedback(const Tensor& rows, const InputFactor& inputs, LowBit kind, const std::string& name);
+
+// tr(E H E^T), E the difference of two matrices f32 [n, columns]; without b: of a itself.
 double output_error(const Tensor& a, const Tensor& b, const InputFactor& inputs);
 
 }  // namespace inkling
