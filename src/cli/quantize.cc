@@ -26,7 +26,7 @@ nlohmann::ordered_json calibration_json(const QuantizeReport& report) {
 }
 
 void print_calibration(const QuantizeReport& report) {
-  fmt::print("calibrated by {} prompts; error of the outputs, of their variance, mean over the matrices of a kind:\n",
+  fmt::print("calibrated by {} prompts; noise of the outputs over their variance, mean over the matrices of a kind:\n",
              report.prompts);
   for (const auto& [kind, c] : report.calibration) {
     const auto count = static_cast<double>(c.matrices);

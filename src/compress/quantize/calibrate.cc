@@ -9,6 +9,7 @@
 
 #include "backends/cpu/cpu_ops.h"
 #include "base/error.h"
+#include "base/threads.h"
 #include "compress/quantize/calibrate_moments.h"
 #include "compress/quantize/error_feedback.h"
 #include "diffusion/schedule.h"
@@ -128,8 +129,9 @@ class Calibration::Impl {
   struct Stream {
     size_t sample;
     int step;
-    double weight;  // what the step adds of the velocity
-    DitState state;
+    double weight;       // what the step adds of the velocity
+    DitState unrounded;  // with the weights as they are
+    DitState state;      // with those rounded so far
   };
 
   void report() {
@@ -187,9 +189,10 @@ class Calibration::Impl {
       inputs.text = samples_[i].text;
       inputs.text_segments = Segments::single(samples_[i].text.rows());
       contexts_.push_back(first->prepare(ops_, inputs));
-      for (int k = static_cast<int>(i) % every; k < steps; k += every)
-        streams_.push_back({i, k, std::fabs(static_cast<double>(schedule.delta(k))),
-                            first->enter(ops_, contexts_[i], samples_[i].latents[k])});
+      for (int k = static_cast<int>(i) % every; k < steps; k += every) {
+        const DitState state = first->enter(ops_, contexts_[i], samples_[i].latents[k]);
+        streams_.push_back({i, k, std::fabs(static_cast<double>(schedule.delta(k))), state, state});
+      }
       samples_[i] = {};
     }
   }
@@ -279,22 +282,27 @@ class Calibration::Impl {
   }
 
   // --- rounding -------------------------------------------------------------------------------------------------
+  // What the stage's matrices are given when a stream goes through the block.
+  std::map<std::string, Tensor> inputs_of(Dit& dit, const Stream& s, DitState state, const Weights& weights, int stage) {
+    std::map<std::string, Tensor> inputs;
+    ops_.watch = [&](const Weight& w, const Tensor& x) {
+      if (weights.contains(w.name) && stage_of(w.name) == stage) inputs.emplace(input_of(w.name), x);
+    };
+    advance(dit, s, state);
+    ops_.watch = {};
+    return inputs;
+  }
+
   void run_block(int64_t b, const std::function<void(const CalibratedMatrix&)>& sink) {
-    const auto dit = load(b);
+    const auto unrounded = load(b), dit = load(b);
     const Weights weights = matrices_of(*dit);
     for (int stage = 0; stage < kStages; ++stage) {
       std::map<std::string, InputMoments> moments;
       for (const Stream& s : streams_) {
         if (options_.cancel != nullptr) options_.cancel->throw_if_cancelled();
-        std::map<std::string, Tensor> inputs;
-        ops_.watch = [&](const Weight& w, const Tensor& x) {
-          if (weights.contains(w.name) && stage_of(w.name) == stage) inputs.emplace(input_of(w.name), x);
-        };
-        DitState state = s.state;
-        advance(*dit, s, state);
-        ops_.watch = {};
-        for (const auto& [input, x] : inputs)
-          moments.try_emplace(input, ops_, x.channels()).first->second.add(x, s.weight);
+        const auto wanted = inputs_of(*unrounded, s, s.unrounded, weights, stage);
+        for (const auto& [input, x] : inputs_of(*dit, s, s.state, weights, stage))
+          moments.try_emplace(input, ops_, x.channels()).first->second.add(x, wanted.at(input), s.weight);
       }
       for (auto& [input, m] : moments) {
         m.finish();
@@ -303,7 +311,10 @@ class Calibration::Impl {
           if (stage_of(matrix) == stage && input_of(matrix) == input) sink(round(matrix, *weight, m, factor));
       }
     }
-    for (Stream& s : streams_) advance(*dit, s, s.state);
+    for (Stream& s : streams_) {
+      advance(*unrounded, s, s.unrounded);
+      advance(*dit, s, s.state);
+    }
   }
 
   CalibratedMatrix round(const std::string& matrix, Weight& weight, const InputMoments& m, const InputFactor& factor) {
@@ -311,24 +322,47 @@ class Calibration::Impl {
     const LowBit form = forms_.at(matrix);
     Tensor w = copy_of(dense(matrix));
     for (int64_t r = 0; r < n; ++r) rotate_row(w.data<float>() + r * k, k, m.rotation());
+    const Tensor wanted = fitted(w, m, factor);
     CalibratedMatrix result;
     result.name = matrix;
-    result.matrix = round_with_feedback(w, factor, form, matrix);
+    result.matrix = round_with_feedback(wanted, factor, form, matrix);
     const Tensor got = dense_value(weight.shape, result.matrix.value, result.matrix.parts);
     const LowBitMatrix nearest = quantize_low_bit(w, form, 0, matrix);
     const double power = output_error(w, Tensor(), factor);
     result.nearest = output_error(w, dense_value(weight.shape, nearest.value, nearest.parts), factor) / power;
-    result.calibrated = output_error(w, got, factor) / power;
+    result.calibrated = output_error(wanted, got, factor) / power;
     result.bias = copy_of(weight.bias);
     const float *from = std::as_const(w).data<float>(), *to = got.data<float>();
+    float* bias = result.bias.data<float>();
     for (int64_t r = 0; r < n; ++r) {
       double change = 0;
-      for (int64_t c = 0; c < k; ++c) change += (double{from[r * k + c]} - to[r * k + c]) * m.mean()[c];
-      result.bias.data<float>()[r] += static_cast<float>(change);
+      for (int64_t c = 0; c < k; ++c) change += from[r * k + c] * m.mean_unrounded()[c] - to[r * k + c] * m.mean()[c];
+      bias[r] += static_cast<float>(change);
     }
     result.matrix.parts.rotation = m.rotation();
     weight.bias = copy_of(result.bias);
     set(weight, result.matrix);
+    return result;
+  }
+
+  // The matrix that gives, of the inputs there are, most nearly what `w` gives of those there would be:
+  // w + w E[(y - x) x^T] H^-1.
+  static Tensor fitted(const Tensor& w, const InputMoments& m, const InputFactor& factor) {
+    const int64_t n = w.dim(0), k = w.dim(1);
+    std::vector<double> more(static_cast<size_t>(n * k));
+    const float* from = w.data<float>();
+    parallel_for(n, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r)
+        for (int64_t i = 0; i < k; ++i) {
+          const double v = from[r * k + i], *missing = m.missing().data() + i * k;
+          double* to = more.data() + r * k;
+          for (int64_t j = 0; j < k; ++j) to[j] += v * missing[j];
+        }
+    });
+    factor.solve(more);
+    Tensor result = host_tensor(w.shape());
+    float* to = result.data<float>();
+    for (int64_t i = 0; i < n * k; ++i) to[i] = from[i] + static_cast<float>(more[i]);
     return result;
   }
 

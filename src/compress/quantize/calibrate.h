@@ -1,8 +1,11 @@
 // Rounding of the transformer's matrices by what they are multiplied with: the model draws a few prompts, and block by
-// block every matrix is rounded so that its outputs on those inputs change least (error_feedback.h). The inputs are
-// those of the model rounded so far, down to the matrix before; the mean of the error goes into the bias.
+// block every matrix is rounded so that its outputs on those inputs change least (error_feedback.h).
 //
-// One block is in memory at a time, in float32, and beside it the streams of all prompts.
+// Two runs go through the blocks side by side, one with the weights as they are and one with those rounded so far, down
+// to the matrix before. A matrix is fitted to give on the second run's inputs what it gave on the first's, so that it
+// makes good a part of the error before it (GPTAQ, arXiv 2504.02692); the mean error goes into the bias.
+//
+// One block is in memory at a time, in float32 and twice, and beside it both streams of all prompts.
 #pragma once
 
 #include <filesystem>
@@ -38,7 +41,7 @@ struct CalibratedMatrix {
   std::string name;  // as in the module tree, without ".weight"
   LowBitMatrix matrix;
   Tensor bias;  // f32 [out]
-  // Variance of the output's error over the variance of the output: rounded to the nearest, and as it is.
+  // Variance that rounding adds to the output, over the variance of the output: to the nearest, and as it is.
   double nearest = 0, calibrated = 0;
 };
 

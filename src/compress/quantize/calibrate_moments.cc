@@ -29,19 +29,26 @@ InputMoments::InputMoments(Ops& ops, int64_t columns)
     : ops_(ops),
       columns_(columns),
       rotation_(default_rotation(columns)),
-      mean_(static_cast<size_t>(columns)),
+      mean_x_(static_cast<size_t>(columns)),
+      mean_y_(mean_x_.size()),
       second_(static_cast<size_t>(columns * columns)),
-      rows_(static_cast<size_t>(kHeld * columns)) {}
+      cross_(second_.size()),
+      x_(static_cast<size_t>(kHeld * columns)),
+      difference_(x_.size()) {}
 
-void InputMoments::add(const Tensor& rows, double weight) {
+void InputMoments::add(const Tensor& x, const Tensor& y, double weight) {
   const auto root = static_cast<float>(std::sqrt(weight));
-  const float* from = rows.data<float>();
-  for (int64_t r = 0; r < rows.rows(); ++r, from += columns_) {
-    float* row = rows_.data() + held_ * columns_;
-    std::copy_n(from, columns_, row);
+  const float *from_x = x.data<float>(), *from_y = y.data<float>();
+  for (int64_t r = 0; r < x.rows(); ++r, from_x += columns_, from_y += columns_) {
+    float *row = x_.data() + held_ * columns_, *difference = difference_.data() + held_ * columns_;
+    std::copy_n(from_x, columns_, row);
+    std::copy_n(from_y, columns_, difference);
     rotate_row(row, columns_, rotation_);
+    rotate_row(difference, columns_, rotation_);
     for (int64_t c = 0; c < columns_; ++c) {
-      mean_[c] += weight * row[c];
+      mean_x_[c] += weight * row[c];
+      mean_y_[c] += weight * difference[c];
+      difference[c] = root * (difference[c] - row[c]);
       row[c] *= root;
     }
     weight_ += weight;
@@ -50,29 +57,36 @@ void InputMoments::add(const Tensor& rows, double weight) {
 }
 
 void InputMoments::finish() {
-  std::fill(rows_.begin() + held_ * columns_, rows_.end(), 0.f);
+  std::fill(x_.begin() + held_ * columns_, x_.end(), 0.f);
+  std::fill(difference_.begin() + held_ * columns_, difference_.end(), 0.f);
   if (held_ > 0) flush();
-  rows_ = {};
-  for (double& m : mean_) m /= weight_;
+  x_ = difference_ = {};
+  for (int64_t c = 0; c < columns_; ++c) mean_x_[c] /= weight_, mean_y_[c] /= weight_;
   for (int64_t i = 0; i < columns_; ++i)
     for (int64_t j = 0; j < columns_; ++j) {
-      double& s = second_[i * columns_ + j];
-      s = s / weight_ - mean_[i] * mean_[j];
+      const int64_t at = i * columns_ + j;
+      second_[at] = second_[at] / weight_ - mean_x_[i] * mean_x_[j];
+      cross_[at] = cross_[at] / weight_ - (mean_y_[i] - mean_x_[i]) * mean_x_[j];
     }
 }
 
-// X^T X as a linear layer whose weight is X^T and whose rows are X^T too.
+// A^T X as a linear layer whose weight is X^T and whose rows are A^T.
 void InputMoments::flush() {
-  Tensor transposed = host_tensor(Shape{columns_, kHeld});
-  transpose(rows_.data(), columns_, transposed.data<float>());
+  Tensor x = host_tensor(Shape{columns_, kHeld}), difference = host_tensor(x.shape());
+  transpose(x_.data(), columns_, x.data<float>());
+  transpose(difference_.data(), columns_, difference.data<float>());
   Weight w;
   w.name = "moments";
-  w.shape = transposed.shape();
-  w.value = transposed;
+  w.shape = x.shape();
+  w.value = x;
   ops_.prepare(w);
-  const Tensor product = ops_.linear(ops_.upload(transposed), w);
-  const float* p = product.data<float>();
-  for (size_t i = 0; i < second_.size(); ++i) second_[i] += p[i];
+  const auto add_product = [&](const Tensor& rows, std::vector<double>& sums) {
+    const Tensor product = ops_.linear(ops_.upload(rows), w);
+    const float* p = product.data<float>();
+    for (size_t i = 0; i < sums.size(); ++i) sums[i] += p[i];
+  };
+  add_product(x, second_);
+  add_product(difference, cross_);
   held_ = 0;
 }
 

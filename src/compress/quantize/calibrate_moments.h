@@ -9,29 +9,32 @@
 
 namespace inkling {
 
-// Of rows of `columns` values each, rotated as the layer's codes will be.
+// Of rows x of `columns` values each, and of the rows y that would stand there if nothing had been rounded; both rotated
+// as the layer's codes will be.
 class InputMoments {
  public:
   // `ops` multiplies, in float32, on the host.
   InputMoments(Ops& ops, int64_t columns);
 
-  void add(const Tensor& rows, double weight);
-  // Ends the sums: mean, and covariance around it.
+  void add(const Tensor& x, const Tensor& y, double weight);
+  // Ends the sums: means, and moments around them.
   void finish();
 
   int64_t columns() const { return columns_; }
   int64_t rotation() const { return rotation_; }
-  std::span<const double> mean() const { return mean_; }
-  std::span<const double> covariance() const { return second_; }  // [columns, columns]
+  std::span<const double> mean() const { return mean_x_; }
+  std::span<const double> mean_unrounded() const { return mean_y_; }
+  std::span<const double> covariance() const { return second_; }  // of x, [columns, columns]
+  std::span<const double> missing() const { return cross_; }      // of y - x with x, [columns, columns]
 
  private:
   void flush();
 
   Ops& ops_;
   const int64_t columns_, rotation_;
-  std::vector<double> mean_, second_;
+  std::vector<double> mean_x_, mean_y_, second_, cross_;
   double weight_ = 0;
-  std::vector<float> rows_;  // waiting, each times the root of its weight
+  std::vector<float> x_, difference_;  // rows that wait, each times the root of its weight
   int64_t held_ = 0;
 };
 

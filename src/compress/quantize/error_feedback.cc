@@ -215,6 +215,24 @@ InputFactor::InputFactor(std::span<const double> moments, int64_t columns, doubl
   }
 }
 
+// z M^T = b from the last column down, z / D, then y M = z.
+void InputFactor::solve(std::span<double> rows) const {
+  const int64_t n = columns_;
+  parallel_for(static_cast<int64_t>(rows.size()) / n, 1, [&](int64_t from, int64_t to) {
+    for (int64_t r = from; r < to; ++r) {
+      double* b = rows.data() + r * n;
+      for (int64_t j = n - 1; j >= 0; --j) {
+        double sum = b[j];
+        for (int64_t i = j + 1; i < n; ++i) sum -= b[i] * m_row(j)[i];
+        b[j] = sum;
+      }
+      for (int64_t j = 0; j < n; ++j) b[j] /= d_[j];
+      for (int64_t j = 0; j < n; ++j)
+        for (int64_t i = j + 1; i < n; ++i) b[i] -= b[j] * m_row(j)[i];
+    }
+  });
+}
+
 LowBitMatrix round_with_feedback(const Tensor& rows, const InputFactor& inputs, LowBit kind, const std::string& name) {
   const int64_t n = rows.dim(0), k = rows.dim(1);
   if (k != inputs.columns() || (kind != LowBit::w4a8 && kind != LowBit::w8a8))

@@ -26,6 +26,8 @@ class InputFactor {
   const float* m_row(int64_t j) const { return m_.data() + j * columns_; }  // from the diagonal on
   const float* h_row(int64_t j) const { return h_.data() + j * columns_; }
   std::span<const float> d() const { return d_; }
+  // y with y H = b, for each row b of [n, columns], in place.
+  void solve(std::span<double> rows) const;
 
  private:
   int64_t columns_;
