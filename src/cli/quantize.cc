@@ -57,7 +57,8 @@ int run_quantize(const CommandLine& line) {
                                   {"bytes_read", report.bytes_read},
                                   {"bytes_written", report.bytes_written},
                                   {"types", types}};
-    if (report.prompts > 0) result["calibration"] = {{"prompts", report.prompts}, {"matrices", calibration_json(report)}};
+    if (report.prompts > 0)
+      result["calibration"] = {{"prompts", report.prompts}, {"matrices", calibration_json(report)}};
     fmt::print("{}\n", result.dump());
     return 0;
   }

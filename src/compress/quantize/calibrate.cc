@@ -222,13 +222,15 @@ class Calibration::Impl {
   // --- what is kept at 8 bits -----------------------------------------------------------------------------------
   void choose_forms() {
     std::vector<MatrixCost> costs;
-    for (int64_t b = 0; b < config_.layers; ++b)
-      for (const auto& [matrix, weight] : matrices_of(Dit(config_, {b, b + 1}))) {
+    for (int64_t b = 0; b < config_.layers; ++b) {
+      const Dit dit(config_, {b, b + 1});
+      for (const auto& [matrix, weight] : matrices_of(dit)) {
         const Shape& shape = weight->shape;
         const bool four = fits(LowBit::w4a8, shape) && default_rotation(shape[1]) > 0;
         forms_[matrix] = four ? options_.form : LowBit::w8a8;
         if (forms_[matrix] == LowBit::w4a8) costs.push_back({matrix, shape});
       }
+    }
     if (options_.bits <= 0 || options_.form != LowBit::w4a8) return;
     measure(costs);
     spend_bits(costs, options_.bits, forms_);
@@ -283,7 +285,8 @@ class Calibration::Impl {
 
   // --- rounding -------------------------------------------------------------------------------------------------
   // What the stage's matrices are given when a stream goes through the block.
-  std::map<std::string, Tensor> inputs_of(Dit& dit, const Stream& s, DitState state, const Weights& weights, int stage) {
+  std::map<std::string, Tensor> inputs_of(Dit& dit, const Stream& s, DitState state, const Weights& weights,
+                                          int stage) {
     std::map<std::string, Tensor> inputs;
     ops_.watch = [&](const Weight& w, const Tensor& x) {
       if (weights.contains(w.name) && stage_of(w.name) == stage) inputs.emplace(input_of(w.name), x);
@@ -398,9 +401,8 @@ void spend_bits(const std::vector<MatrixCost>& matrices, double bits, std::map<s
     order.push_back(&m);
   }
   const auto more = [&](const MatrixCost& m) { return bytes(m, LowBit::w8a8) - bytes(m, LowBit::w4a8); };
-  std::ranges::stable_sort(order, [&](const MatrixCost* a, const MatrixCost* b) {
-    return a->error / more(*a) > b->error / more(*b);
-  });
+  std::ranges::stable_sort(
+      order, [&](const MatrixCost* a, const MatrixCost* b) { return a->error / more(*a) > b->error / more(*b); });
   for (const MatrixCost* m : order) {
     const bool room = used + more(*m) <= bits / 8 * elements;
     forms[m->name] = room ? LowBit::w8a8 : LowBit::w4a8;

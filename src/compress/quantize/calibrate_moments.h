@@ -9,8 +9,8 @@
 
 namespace inkling {
 
-// Of rows x of `columns` values each, and of the rows y that would stand there if nothing had been rounded; both rotated
-// as the layer's codes will be.
+// Of rows x of `columns` values each, and of the rows y that would stand there if nothing had been rounded; both
+// rotated as the layer's codes will be.
 class InputMoments {
  public:
   // `ops` multiplies, in float32, on the host.

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "compress/quantize/convert.h"
+#include "compress/quantize/scale_search.h"
 #include "formats/block_quant.h"
 #include "formats/float8.h"
 #include "formats/int_quant.h"
@@ -179,8 +180,8 @@ void Converter::run_fp8(const Job& job, TensorFileWriter& out) {
 
 void Converter::run_integers(const Job& job, TensorFileWriter& out) {
   Panels(*this, job).each_f32([&](int64_t begin, const Tensor& rows) {
-    write_integers(job, begin, quantize_low_bit(rows, job.form.low_bit, default_rotation(job.shape[1]), job.source->name),
-                   out);
+    const int64_t rotation = default_rotation(job.shape[1]);
+    write_integers(job, begin, quantize_by_search(rows, job.form.low_bit, rotation, job.source->name), out);
   });
   write_description(job, out);
 }
@@ -222,8 +223,8 @@ void Converter::run_nf4(const Job& job, TensorFileWriter& out) {
     std::vector<float> scales(static_cast<size_t>(blocks));
     parallel_for(blocks, 1024, [&](int64_t from, int64_t to) {
       const int64_t first = from * kNf4Block, last = std::min(elements, to * kNf4Block);
-      quantize_nf4({rows.data<float>() + first, static_cast<size_t>(last - first)}, codes.data() + first / 2,
-                   scales.data() + from);
+      search_nf4({rows.data<float>() + first, static_cast<size_t>(last - first)}, codes.data() + first / 2,
+                 scales.data() + from);
     });
     out.write(job.first, begin * columns / 2, bytes_of(codes));
     absmax.insert(absmax.end(), scales.begin(), scales.end());

@@ -14,7 +14,7 @@ namespace inkling {
 
 namespace {
 
-constexpr int64_t kTile = 64;     // columns of the factor that are finished together
+constexpr int64_t kTile = 64;      // columns of the factor that are finished together
 constexpr int64_t kTogether = 16;  // rows of weights that share one passage over M
 // Row scales tried: the largest group reaches the end of the codes at this group scale.
 constexpr std::array<float, 3> kReaches{15.f, 17.f, 19.f};
@@ -119,7 +119,8 @@ class Rounding {
   void round_group(Row& row, int64_t begin) {
     const float reach = reach_of(row.target.data() + begin, grid_.group, grid_) / row.scale;
     const int most = grid_.largest_scale;
-    const int middle = most == 1 ? 1 : static_cast<int>(std::clamp(std::nearbyint(reach), 1.f, static_cast<float>(most)));
+    const int middle =
+        most == 1 ? 1 : static_cast<int>(std::clamp(std::nearbyint(reach), 1.f, static_cast<float>(most)));
     double least = std::numeric_limits<double>::infinity();
     for (int s = std::max(1, middle + kFewest); s <= std::min(most, middle + kMost); ++s) {
       const double sum = try_group(row, begin, row.scale * static_cast<float>(s));

@@ -19,11 +19,12 @@ constexpr int64_t kGroup = kInt4Group;
 // (x + kRound) - kRound is x rounded to the nearest whole number, for small x.
 constexpr float kRound = 12582912.f;
 // Row scales tried: the largest group reaches the end of the codes at this group scale.
-constexpr float kReaches[] = {14.f, 15.f, 16.f, 17.f, 18.f, 19.f, 20.f};
+constexpr float kReaches[] = {15.f, 17.f, 18.f, 19.f, 20.f};
 constexpr int kFewest = -3, kMost = 1;  // group scales around the one that reaches a group's largest value
-constexpr float kShorter[] = {0.97f, 0.94f, 0.91f, 0.88f, 0.85f, 0.82f};  // of an NF4 block's largest magnitude
+constexpr float kShorter[] = {0.96f, 0.92f, 0.88f, 0.84f};  // of an NF4 block's largest magnitude
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
 #define INKLING_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define INKLING_CLONES
@@ -49,9 +50,7 @@ float reach_of(const float* x) {
   return std::max(up / 7.f, down / 8.f);
 }
 
-int code_of(float x, float step) {
-  return static_cast<int>(std::clamp(std::nearbyint(x / step), -8.f, 7.f)) + 8;
-}
+int code_of(float x, float step) { return static_cast<int>(std::clamp(std::nearbyint(x / step), -8.f, 7.f)) + 8; }
 
 // A row's scales and the squared error that they leave.
 struct Try {
@@ -108,7 +107,8 @@ float search_row_i4(std::span<const float> row, std::span<const float> weight, u
       const int middle = std::clamp(static_cast<int>(std::nearbyint(reach[g] / next.scale)), 1, 16);
       float least = std::numeric_limits<float>::infinity();
       for (int s = std::max(1, middle + kFewest); s <= std::min(16, middle + kMost); ++s) {
-        const float e = group_error(row.data() + g * kGroup, weight.data() + g * kGroup, next.scale * static_cast<float>(s));
+        const float e =
+            group_error(row.data() + g * kGroup, weight.data() + g * kGroup, next.scale * static_cast<float>(s));
         if (e < least) least = e, next.group_scale[g] = static_cast<uint8_t>(s);
       }
       next.error += least;
