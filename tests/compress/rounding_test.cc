@@ -120,6 +120,26 @@ TEST(ErrorFeedback, FactorsAndSolves) {
   for (int64_t i = 0; i < kColumns; ++i) EXPECT_NEAR(b[i], y[i], 1e-3) << i;
 }
 
+// Inputs y that are a linear map of x: w fitted to x is w times that map.
+TEST(ErrorFeedback, FitsToTheInputsThatThereAre) {
+  constexpr int64_t kColumns = 64;
+  const std::vector<double> h = moments(kColumns, 64, 21);
+  const Tensor w = heavy_tailed(Shape{20, kColumns}, 22), map = heavy_tailed(Shape{kColumns, kColumns}, 23);
+  const float *m = map.data<float>(), *v = w.data<float>();
+  std::vector<double> missing(h.size());  // y = x + map x: E[(y - x) x^T] = map H
+  for (int64_t i = 0; i < kColumns; ++i)
+    for (int64_t k = 0; k < kColumns; ++k)
+      for (int64_t j = 0; j < kColumns; ++j)
+        missing[i * kColumns + j] += double{m[i * kColumns + k]} * h[k * kColumns + j];
+  const Tensor fitted = fit_to_inputs(w, missing, InputFactor(h, kColumns, 0));
+  for (int64_t r = 0; r < w.dim(0); ++r)
+    for (int64_t j = 0; j < kColumns; ++j) {
+      double expected = v[r * kColumns + j];
+      for (int64_t i = 0; i < kColumns; ++i) expected += double{v[r * kColumns + i]} * m[i * kColumns + j];
+      EXPECT_NEAR(fitted.data<float>()[r * kColumns + j], expected, 1e-3);
+    }
+}
+
 TEST(ErrorFeedback, RefusesMomentsThatAreNone) {
   std::vector<double> h(64 * 64, 0.);
   for (int64_t i = 0; i < 64; ++i) h[i * 65] = i == 40 ? -1. : 1.;

@@ -9,7 +9,6 @@
 
 #include "backends/cpu/cpu_ops.h"
 #include "base/error.h"
-#include "base/threads.h"
 #include "compress/quantize/calibrate_moments.h"
 #include "compress/quantize/error_feedback.h"
 #include "diffusion/schedule.h"
@@ -325,7 +324,7 @@ class Calibration::Impl {
     const LowBit form = forms_.at(matrix);
     Tensor w = copy_of(dense(matrix));
     for (int64_t r = 0; r < n; ++r) rotate_row(w.data<float>() + r * k, k, m.rotation());
-    const Tensor wanted = fitted(w, m, factor);
+    const Tensor wanted = fit_to_inputs(w, m.missing(), factor);
     CalibratedMatrix result;
     result.name = matrix;
     result.matrix = round_with_feedback(wanted, factor, form, matrix);
@@ -345,27 +344,6 @@ class Calibration::Impl {
     result.matrix.parts.rotation = m.rotation();
     weight.bias = copy_of(result.bias);
     set(weight, result.matrix);
-    return result;
-  }
-
-  // The matrix that gives, of the inputs there are, most nearly what `w` gives of those there would be:
-  // w + w E[(y - x) x^T] H^-1.
-  static Tensor fitted(const Tensor& w, const InputMoments& m, const InputFactor& factor) {
-    const int64_t n = w.dim(0), k = w.dim(1);
-    std::vector<double> more(static_cast<size_t>(n * k));
-    const float* from = w.data<float>();
-    parallel_for(n, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r)
-        for (int64_t i = 0; i < k; ++i) {
-          const double v = from[r * k + i], *missing = m.missing().data() + i * k;
-          double* to = more.data() + r * k;
-          for (int64_t j = 0; j < k; ++j) to[j] += v * missing[j];
-        }
-    });
-    factor.solve(more);
-    Tensor result = host_tensor(w.shape());
-    float* to = result.data<float>();
-    for (int64_t i = 0; i < n * k; ++i) to[i] = from[i] + static_cast<float>(more[i]);
     return result;
   }
 

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/threads.h"
@@ -42,10 +44,35 @@ INKLING_CLONES float dot(const float* a, const float* b, int64_t n) {
   return sum;
 }
 
+INKLING_CLONES double dot(const double* a, const float* b, int64_t n) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) sum += a[i] * static_cast<double>(b[i]);
+  return sum;
+}
+
 // y += a x
 INKLING_CLONES void add_scaled(float* y, const float* x, float a, int64_t n) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) y[i] += a * x[i];
+}
+
+INKLING_CLONES void add_scaled(double* y, const float* x, double a, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] += a * static_cast<double>(x[i]);
+}
+
+INKLING_CLONES void add_scaled(double* y, const double* x, double a, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] += a * x[i];
+}
+
+// Calls body(first, count) for runs of rows that share one passage over a matrix of [columns, columns], which does not
+// fit a cache.
+void for_each_run(int64_t rows, const std::function<void(int64_t, int64_t)>& body) {
+  parallel_for((rows + kTogether - 1) / kTogether, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t run = begin; run < end; ++run) body(run * kTogether, std::min(kTogether, rows - run * kTogether));
+  });
 }
 
 // Lower Cholesky factor in place; what is above the diagonal stays.
@@ -162,34 +189,40 @@ class Rounding {
   std::vector<float> q_, error_, work_;
 };
 
-double output_error(const float* e, const InputFactor& inputs) {
-  double sum = 0;
-  for (int64_t c = 0; c < inputs.columns(); ++c) sum += double{e[c]} * dot(e, inputs.h_row(c), inputs.columns());
-  return sum;
+// e H e^T of each row.
+std::vector<double> output_errors(const std::vector<std::vector<float>>& rows, const InputFactor& inputs) {
+  std::vector<double> sums(rows.size());
+  for (int64_t c = 0; c < inputs.columns(); ++c)
+    for (size_t r = 0; r < rows.size(); ++r)
+      if (!rows[r].empty()) sums[r] += double{rows[r][c]} * dot(rows[r].data(), inputs.h_row(c), inputs.columns());
+  return sums;
 }
 
-// Codes into row r of the matrix, if they are better than those that are there.
-void store(const Row& row, const InputFactor& inputs, LowBitMatrix& m, int64_t r) {
-  const int64_t k = inputs.columns(), groups = std::ssize(row.group_scale);
+// What a row of the matrix is off by.
+std::vector<float> error_of(const LowBitMatrix& m, int64_t r, const float* w, int64_t k) {
   std::vector<float> e(static_cast<size_t>(k));
-  float& scale = m.parts.scale.data<float>()[r];
+  const float scale = m.parts.scale.data<float>()[r];
+  if (m.parts.kind == LowBit::w8a8)
+    dequantize_row_i8(m.value.data<int8_t>() + r * k, scale, k, e.data());
+  else
+    dequantize_row_i4(m.value.data<uint8_t>() + r * k / 2, m.parts.group_scale.data<uint8_t>() + r * (k / kInt4Group),
+                      scale, k, e.data());
+  for (int64_t c = 0; c < k; ++c) e[c] -= w[c];
+  return e;
+}
+
+void store(const Row& row, LowBitMatrix& m, int64_t r) {
+  const int64_t k = std::ssize(row.q), groups = std::ssize(row.group_scale);
+  m.parts.scale.data<float>()[r] = row.scale;
   if (m.parts.kind == LowBit::w8a8) {
     int8_t* codes = m.value.data<int8_t>() + r * k;
-    dequantize_row_i8(codes, scale, k, e.data());
-    for (int64_t c = 0; c < k; ++c) e[c] -= row.w[c];
-    if (output_error(e.data(), inputs) <= output_error(row.error.data(), inputs)) return;
     for (int64_t c = 0; c < k; ++c) codes[c] = static_cast<int8_t>(row.q[c]);
-  } else {
-    uint8_t* codes = m.value.data<uint8_t>() + r * k / 2;
-    uint8_t* group_scale = m.parts.group_scale.data<uint8_t>() + r * groups;
-    dequantize_row_i4(codes, group_scale, scale, k, e.data());
-    for (int64_t c = 0; c < k; ++c) e[c] -= row.w[c];
-    if (output_error(e.data(), inputs) <= output_error(row.error.data(), inputs)) return;
-    std::ranges::copy(row.group_scale, group_scale);
-    for (int64_t c = 0; c < k; c += 2)
-      codes[c / 2] = static_cast<uint8_t>(static_cast<int>(row.q[c] + 8.f) | static_cast<int>(row.q[c + 1] + 8.f) << 4);
+    return;
   }
-  scale = row.scale;
+  std::ranges::copy(row.group_scale, m.parts.group_scale.data<uint8_t>() + r * groups);
+  uint8_t* codes = m.value.data<uint8_t>() + r * k / 2;
+  for (int64_t c = 0; c < k; c += 2)
+    codes[c / 2] = static_cast<uint8_t>(static_cast<int>(row.q[c] + 8.f) | static_cast<int>(row.q[c + 1] + 8.f) << 4);
 }
 
 }  // namespace
@@ -219,19 +252,31 @@ InputFactor::InputFactor(std::span<const double> moments, int64_t columns, doubl
 // z M^T = b from the last column down, z / D, then y M = z.
 void InputFactor::solve(std::span<double> rows) const {
   const int64_t n = columns_;
-  parallel_for(static_cast<int64_t>(rows.size()) / n, 1, [&](int64_t from, int64_t to) {
-    for (int64_t r = from; r < to; ++r) {
-      double* b = rows.data() + r * n;
-      for (int64_t j = n - 1; j >= 0; --j) {
-        double sum = b[j];
-        for (int64_t i = j + 1; i < n; ++i) sum -= b[i] * m_row(j)[i];
-        b[j] = sum;
-      }
-      for (int64_t j = 0; j < n; ++j) b[j] /= d_[j];
-      for (int64_t j = 0; j < n; ++j)
-        for (int64_t i = j + 1; i < n; ++i) b[i] -= b[j] * m_row(j)[i];
-    }
+  for_each_run(static_cast<int64_t>(rows.size()) / n, [&](int64_t first, int64_t count) {
+    double* b = rows.data() + first * n;
+    for (int64_t j = n - 1; j >= 0; --j)
+      for (int64_t r = 0; r < count; ++r) b[r * n + j] -= dot(b + r * n + j + 1, m_row(j) + j + 1, n - 1 - j);
+    for (int64_t r = 0; r < count; ++r)
+      for (int64_t j = 0; j < n; ++j) b[r * n + j] /= d_[j];
+    for (int64_t j = 0; j < n; ++j)
+      for (int64_t r = 0; r < count; ++r) add_scaled(b + r * n + j + 1, m_row(j) + j + 1, -b[r * n + j], n - 1 - j);
   });
+}
+
+Tensor fit_to_inputs(const Tensor& w, std::span<const double> missing, const InputFactor& inputs) {
+  const int64_t n = w.dim(0), k = w.dim(1);
+  std::vector<double> more(static_cast<size_t>(n * k));
+  const float* from = w.data<float>();
+  for_each_run(n, [&](int64_t first, int64_t count) {
+    for (int64_t i = 0; i < k; ++i)
+      for (int64_t r = first; r < first + count; ++r)
+        add_scaled(more.data() + r * k, missing.data() + i * k, double{from[r * k + i]}, k);
+  });
+  inputs.solve(more);
+  Tensor result = host_tensor(w.shape());
+  float* to = result.data<float>();
+  for (int64_t i = 0; i < n * k; ++i) to[i] = from[i] + static_cast<float>(more[i]);
+  return result;
 }
 
 LowBitMatrix round_with_feedback(const Tensor& rows, const InputFactor& inputs, LowBit kind, const std::string& name) {
@@ -241,29 +286,36 @@ LowBitMatrix round_with_feedback(const Tensor& rows, const InputFactor& inputs, 
                        inkling::name(kind), inputs.columns());
   LowBitMatrix m = quantize_low_bit(rows, kind, 0, name);
   const Grid grid = grid_of(kind, k);
+  const bool one_scale = grid.largest_scale == 1;
   const float* from = rows.data<float>();
-  parallel_for((n + kTogether - 1) / kTogether, 1, [&](int64_t first, int64_t last) {
+  for_each_run(n, [&](int64_t first, int64_t count) {
     Rounding rounding(inputs, grid);
-    std::vector<std::vector<Row>> tries(kTogether);
-    for (int64_t chunk = first; chunk < last; ++chunk) {
-      const int64_t begin = chunk * kTogether, count = std::min(kTogether, n - begin);
-      for (int64_t r = 0; r < count; ++r) {
-        const float* w = from + (begin + r) * k;
-        float reach = 0;
-        for (int64_t g = 0; g < k; g += grid.group) reach = std::max(reach, reach_of(w + g, grid.group, grid));
-        tries[r].resize(reach < kZeroRow ? 0 : grid.largest_scale == 1 ? 1 : kReaches.size());
-        for (size_t i = 0; i < tries[r].size(); ++i)
-          rounding.start(tries[r][i], w, grid.largest_scale == 1 ? reach : reach / kReaches[i]);
-      }
-      for (int64_t g = 0; g < k; g += grid.group) {
-        for (int64_t r = 0; r < count; ++r)
-          for (Row& row : tries[r]) rounding.round_group(row, g);
-        for (int64_t r = 0; r < count; ++r)
-          for (Row& row : tries[r]) rounding.feed_back(row, g);
-      }
-      for (int64_t r = 0; r < count; ++r)
-        if (!tries[r].empty()) store(*std::ranges::min_element(tries[r], {}, &Row::sum), inputs, m, begin + r);
+    std::vector<std::vector<Row>> tries(static_cast<size_t>(count));
+    for (int64_t r = 0; r < count; ++r) {
+      const float* w = from + (first + r) * k;
+      float reach = 0;
+      for (int64_t g = 0; g < k; g += grid.group) reach = std::max(reach, reach_of(w + g, grid.group, grid));
+      tries[r].resize(reach < kZeroRow ? 0 : one_scale ? 1 : kReaches.size());
+      for (size_t i = 0; i < tries[r].size(); ++i)
+        rounding.start(tries[r][i], w, one_scale ? reach : reach / kReaches[i]);
     }
+    for (int64_t g = 0; g < k; g += grid.group) {
+      for (auto& row : tries)
+        for (Row& one : row) rounding.round_group(one, g);
+      for (auto& row : tries)
+        for (Row& one : row) rounding.feed_back(one, g);
+    }
+    std::vector<std::vector<float>> nearest(tries.size()), fed(tries.size());
+    std::vector<const Row*> best(tries.size());
+    for (int64_t r = 0; r < count; ++r) {
+      if (tries[r].empty()) continue;
+      best[r] = &*std::ranges::min_element(tries[r], {}, &Row::sum);
+      nearest[r] = error_of(m, first + r, best[r]->w, k);
+      fed[r] = best[r]->error;
+    }
+    const std::vector<double> before = output_errors(nearest, inputs), after = output_errors(fed, inputs);
+    for (int64_t r = 0; r < count; ++r)
+      if (after[r] < before[r]) store(*best[r], m, first + r);
   });
   return m;
 }
@@ -272,16 +324,15 @@ double output_error(const Tensor& a, const Tensor& b, const InputFactor& inputs)
   const int64_t n = a.dim(0), k = a.dim(1);
   const float *x = a.data<float>(), *y = b.defined() ? b.data<float>() : nullptr;
   std::vector<double> sums(static_cast<size_t>(n));
-  parallel_for(n, 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> e(static_cast<size_t>(k));
-    for (int64_t r = begin; r < end; ++r) {
-      for (int64_t c = 0; c < k; ++c) e[c] = x[r * k + c] - (y == nullptr ? 0.f : y[r * k + c]);
-      sums[r] = output_error(e.data(), inputs);
+  for_each_run(n, [&](int64_t first, int64_t count) {
+    std::vector<std::vector<float>> e;
+    for (int64_t r = first; r < first + count; ++r) {
+      e.emplace_back(x + r * k, x + (r + 1) * k);
+      for (int64_t c = 0; y != nullptr && c < k; ++c) e.back()[c] -= y[r * k + c];
     }
+    std::ranges::copy(output_errors(e, inputs), sums.begin() + first);
   });
-  double total = 0;
-  for (const double s : sums) total += s;
-  return total;
+  return std::accumulate(sums.begin(), sums.end(), 0.);
 }
 
 }  // namespace inkling

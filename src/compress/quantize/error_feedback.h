@@ -34,6 +34,10 @@ class InputFactor {
   std::vector<float> m_, d_, h_;
 };
 
+// The matrix that gives, of the inputs x that there are, most nearly what w [n, columns] gives of other inputs y:
+// w + w E[(y - x) x^T] H^-1. `missing`: that expectation, [columns, columns].
+Tensor fit_to_inputs(const Tensor& w, std::span<const double> missing, const InputFactor& inputs);
+
 // f32 [n, columns], rotated if the codes are to be, to w8a8 or w4a8 (formats/int_quant.h); parts.rotation stays 0.
 // Never worse than quantize_low_bit() by output_error(): a row that is, is rounded as there.
 LowBitMatrix round_with_feedback(const Tensor& rows, const InputFactor& inputs, LowBit kind, const std::string& name);
