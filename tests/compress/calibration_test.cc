@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <cmath>
 #include <filesystem>
 #include <iostream>
 
@@ -34,21 +35,41 @@ class CalibratedFile : public ::testing::Test {
     for (int i = 0; i < count && std::getline(all, line); ++i) some << line << '\n';
     return dir_ / "prompts.jsonl";
   }
-  fs::path quantize(const std::string& name, const fs::path& calibrate, double bits) {
+  fs::path quantize(const std::string& name, const fs::path& calibrate, double bits, std::string_view target = "w4a8") {
     QuantizeOptions options;
-    options.target = quantize_target("w4a8");
+    options.target = quantize_target(target);
     options.calibrate = calibrate;
     options.bits = bits;
     report_ = quantize_model(shipped_model(), dir_ / name, options);
     return dir_ / name;
   }
-  static Closeness closeness(const fs::path& model, const std::vector<VelocitySample>& samples) {
-    CpuOps ops(CpuOptions{Precision::w4a8});
+  static Closeness closeness(const fs::path& model, const std::vector<VelocitySample>& samples,
+                             Precision precision = Precision::bf16) {
+    CpuOps ops(CpuOptions{precision});
     ShippedTransformer transformer(ops, model);
     std::vector<Closeness> by_step;
     Closeness pooled;
     for (const VelocitySample& sample : samples) transformer.run(sample, by_step, pooled);
     return pooled;
+  }
+
+  // Of the first held-out prompts.
+  static std::vector<std::vector<uint8_t>> pictures(const fs::path& model, PrecisionChoice precision, size_t count) {
+    EngineOptions options;
+    options.model = model;
+    options.precision = precision;
+    options.keep_loaded = true;
+    Engine engine(options);
+    std::ifstream file(std::string(INKLING_SOURCE_DIR) + "/tools/evaluate/prompts.jsonl");
+    std::vector<std::vector<uint8_t>> result;
+    for (std::string line; result.size() < count && std::getline(file, line);) {
+      const auto row = nlohmann::json::parse(line);
+      Request request;
+      request.prompt = row.at("prompt").get<std::string>();
+      request.seed = row.at("seed").get<int64_t>();
+      result.push_back(engine.run(request).images.at(0).pixels);
+    }
+    return result;
   }
 
   fs::path dir_;
@@ -89,6 +110,42 @@ TEST_F(CalibratedFile, ComesNearerToFloat32OnPromptsItHasNotSeen) {
   }
   EXPECT_EQ(matrices, 8 * 12 - 4);
   EXPECT_EQ(report_.prompts, 12);
+}
+
+// The table of docs/performance.md, "What rounding costs": several minutes, so by hand, with
+// --gtest_also_run_disabled_tests.
+TEST_F(CalibratedFile, DISABLED_Table) {
+  constexpr size_t kCount = 24;
+  const std::vector<VelocitySample> samples = float32_runs(kCount);
+  const auto wanted = pictures(shipped_model(), PrecisionChoice::f32, kCount);
+  const auto row = [&](const char* name, const fs::path& model, Precision precision, PrecisionChoice choice) {
+    const Closeness velocity = closeness(model, samples, precision);
+    const auto got = pictures(model, choice, kCount);
+    double mean = 0, worst = INFINITY;
+    for (size_t i = 0; i < kCount; ++i) {
+      double sum = 0;
+      for (size_t j = 0; j < got[i].size(); ++j) sum += std::pow(double{1} * got[i][j] - wanted[i][j], 2);
+      const double psnr = 10 * std::log10(255. * 255. * static_cast<double>(got[i].size()) / std::max(sum, 1e-9));
+      mean += psnr / kCount;
+      worst = std::min(worst, psnr);
+    }
+    const fs::path dit = model / "transformer/diffusion_pytorch_model.safetensors";
+    std::cout << fmt::format("| {} | {:.5f} | {:.4f} | {:.1f} ({:.1f}) | {:.1f} MB |\n", name, velocity.cosine(),
+                             velocity.relative(), mean, worst,
+                             fs::exists(dit) ? static_cast<double>(fs::file_size(dit)) / 1e6 : 0)
+              << std::flush;
+  };
+  const auto file = [&](const char* name, const fs::path& model) {
+    row(name, model, Precision::bf16, PrecisionChoice::bf16);
+  };
+  file("bf16", shipped_model());
+  file("w8a8", quantize("w8a8", {}, 0, "w8a8"));
+  row("w4a8 to the nearest, as loading does it", shipped_model(), Precision::w4a8, PrecisionChoice::w4a8);
+  file("w4a8, scales searched", quantize("searched", {}, 0));
+  file("nf4", quantize("nf4", {}, 0, "nf4"));
+  file("w4a8, calibrated", quantize("calibrated", prompts(64), 0));
+  file("w4a8, calibrated, 5 bits", quantize("five", prompts(64), 5));
+  file("w4a8, calibrated, 6 bits", quantize("six", prompts(64), 6));
 }
 
 TEST_F(CalibratedFile, SaysWhatItCannotDo) {

@@ -30,17 +30,22 @@ constexpr float kShorter[] = {0.96f, 0.92f, 0.88f, 0.84f};  // of an NF4 block's
 #define INKLING_CLONES
 #endif
 
+// Summed in 16 lanes whatever the processor, so that a file has the same bytes everywhere.
 INKLING_CLONES float group_error(const float* x, const float* weight, float step) {
+  constexpr int64_t kLanes = 16;
   const float inverse = 1.f / step;
+  float lanes[kLanes] = {};
+  for (int64_t begin = 0; begin < kGroup; begin += kLanes)
+#pragma omp simd
+    for (int64_t i = 0; i < kLanes; ++i) {
+      float t = x[begin + i] * inverse;
+      t = t > -8.f ? t : -8.f;
+      t = t < 7.f ? t : 7.f;
+      const float e = x[begin + i] - step * ((t + kRound) - kRound);
+      lanes[i] += weight[begin + i] * e * e;
+    }
   float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < kGroup; ++i) {
-    float t = x[i] * inverse;
-    t = t > -8.f ? t : -8.f;
-    t = t < 7.f ? t : 7.f;
-    const float e = x[i] - step * ((t + kRound) - kRound);
-    sum += weight[i] * e * e;
-  }
+  for (const float lane : lanes) sum += lane;
   return sum;
 }
 
@@ -127,7 +132,7 @@ float search_row_i4(std::span<const float> row, std::span<const float> weight, u
 }
 
 void search_nf4(std::span<const float> values, uint8_t* codes, float* absmax) {
-  std::vector<float> block(kNf4Block), clipped(kNf4Block), back(kNf4Block);
+  std::vector<float> clipped(kNf4Block), back(kNf4Block);
   std::vector<uint8_t> tried(kNf4Block / 2);
   for (size_t begin = 0; begin < values.size(); begin += kNf4Block, ++absmax, codes += kNf4Block / 2) {
     const auto from = values.subspan(begin, std::min<size_t>(kNf4Block, values.size() - begin));
