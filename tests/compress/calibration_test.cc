@@ -141,7 +141,6 @@ TEST_F(CalibratedFile, DISABLED_Table) {
   file("bf16", shipped_model());
   file("w8a8", quantize("w8a8", {}, 0, "w8a8"));
   row("w4a8 to the nearest, as loading does it", shipped_model(), Precision::w4a8, PrecisionChoice::w4a8);
-  file("w4a8, scales searched", quantize("searched", {}, 0));
   file("nf4", quantize("nf4", {}, 0, "nf4"));
   file("w4a8, calibrated", quantize("calibrated", prompts(64), 0));
   file("w4a8, calibrated, 5 bits", quantize("five", prompts(64), 5));

@@ -1,6 +1,7 @@
 // Scale search and error feedback: never worse than rounding to the nearest by their own measure, and much better where
 // inputs are alike; which matrices get more bits; what a file of prompts may hold.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
@@ -41,36 +42,10 @@ std::vector<double> moments(int64_t columns, int64_t rank, uint32_t seed) {
   return result;
 }
 
-double squared_error(std::span<const float> a, std::span<const float> b, std::span<const float> weight) {
+double squared_error(std::span<const float> a, std::span<const float> b) {
   double sum = 0;
-  for (size_t i = 0; i < a.size(); ++i) sum += (weight.empty() ? 1. : weight[i]) * std::pow(double{a[i]} - b[i], 2);
+  for (size_t i = 0; i < a.size(); ++i) sum += std::pow(double{a[i]} - b[i], 2);
   return sum;
-}
-
-TEST(ScaleSearch, Int4IsNeverWorseThanTheBackends) {
-  constexpr int64_t kColumns = 512;
-  const Tensor rows = heavy_tailed(Shape{64, kColumns}, 3), weights = heavy_tailed(Shape{64, kColumns}, 4);
-  std::vector<uint8_t> codes(kColumns / 2), groups(kColumns / kInt4Group);
-  std::vector<float> back(kColumns), weight(kColumns);
-  for (const bool weighted : {false, true}) {
-    double nearest = 0, searched = 0;
-    for (int64_t r = 0; r < rows.dim(0); ++r) {
-      const std::span<const float> row(rows.data<float>() + r * kColumns, kColumns);
-      for (int64_t c = 0; c < kColumns; ++c) weight[c] = std::fabs(weights.data<float>()[r * kColumns + c]);
-      const std::span<const float> by = weighted ? std::span<const float>(weight) : std::span<const float>();
-      float scale = quantize_row_i4(row.data(), kColumns, codes.data(), groups.data());
-      dequantize_row_i4(codes.data(), groups.data(), scale, kColumns, back.data());
-      const double one = squared_error(row, back, by);
-      scale = search_row_i4(row, by, codes.data(), groups.data());
-      dequantize_row_i4(codes.data(), groups.data(), scale, kColumns, back.data());
-      const double other = squared_error(row, back, by);
-      EXPECT_LE(other, one * (1 + 1e-5)) << "row " << r;
-      for (const uint8_t g : groups) EXPECT_TRUE(g >= 1 && g <= 16) << int{g};
-      nearest += one, searched += other;
-    }
-    std::printf("  int4%s: %.3f of the error\n", weighted ? ", weighted" : "", searched / nearest);
-    EXPECT_LE(searched, (weighted ? 0.95 : 0.9995) * nearest);
-  }
 }
 
 TEST(ScaleSearch, Nf4IsNeverWorseThanTheLargestMagnitude) {
@@ -83,7 +58,7 @@ TEST(ScaleSearch, Nf4IsNeverWorseThanTheLargestMagnitude) {
     dequantize_nf4(codes.data(), absmax.data(), 0, count, back.data());
     std::vector<double> result;
     for (size_t b = 0; b < values.size(); b += kNf4Block)
-      result.push_back(squared_error(values.subspan(b, kNf4Block), {back.data() + b, kNf4Block}, {}));
+      result.push_back(squared_error(values.subspan(b, kNf4Block), {back.data() + b, kNf4Block}));
     return result;
   };
   quantize_nf4(values, codes.data(), absmax.data());
@@ -152,10 +127,10 @@ TEST(ErrorFeedback, IsNeverWorseThanTheNearestAndMuchBetterForAlikeInputs) {
   struct Case {
     int64_t rank;
     LowBit kind;
-    double most;  // of the error that remains (measured: 0.25, 0.63, 0.21, 0.81)
+    double most;  // of the error that remains (measured: 0.067, 0.712, 0.093, 0.768)
   };
-  for (const auto& [rank, kind, most] : {Case{16, LowBit::w4a8, 0.4}, Case{512, LowBit::w4a8, 0.85},
-                                         Case{16, LowBit::w8a8, 0.4}, Case{512, LowBit::w8a8, 0.95}}) {
+  for (const auto& [rank, kind, most] : {Case{16, LowBit::w4a8, 0.1}, Case{512, LowBit::w4a8, 0.8},
+                                         Case{16, LowBit::w8a8, 0.15}, Case{512, LowBit::w8a8, 0.85}}) {
     const InputFactor factor(moments(kColumns, rank, 11), kColumns, 0.01);
     const LowBitMatrix nearest = quantize_low_bit(w, kind, 0, "w"), fed = round_with_feedback(w, factor, kind, "w");
     const Tensor a = dense_value(w.shape(), nearest.value, nearest.parts),
@@ -194,8 +169,7 @@ TEST(SpendBits, BuysWhatGainsMostPerByteWithinTheBudget) {
 
 TEST(CalibrationPrompts, ReadsLinesAndJsonLines) {
   namespace fs = std::filesystem;
-  const fs::path path = fs::temp_directory_path() /
-                        fmt::format("inkling-prompts-{}.txt", ::testing::UnitTest::GetInstance()->random_seed());
+  const fs::path path = fs::temp_directory_path() / fmt::format("inkling-prompts-{}.txt", ::getpid());
   const auto read = [&](const std::string& text) {
     std::ofstream(path) << text;
     return read_calibration_prompts(path);

@@ -181,7 +181,7 @@ void Converter::run_fp8(const Job& job, TensorFileWriter& out) {
 void Converter::run_integers(const Job& job, TensorFileWriter& out) {
   Panels(*this, job).each_f32([&](int64_t begin, const Tensor& rows) {
     const int64_t rotation = default_rotation(job.shape[1]);
-    write_integers(job, begin, quantize_by_search(rows, job.form.low_bit, rotation, job.source->name), out);
+    write_integers(job, begin, quantize_low_bit(rows, job.form.low_bit, rotation, job.source->name), out);
   });
   write_description(job, out);
 }
