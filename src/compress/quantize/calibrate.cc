@@ -239,7 +239,8 @@ class Calibration::Impl {
   // beside the unchanged one, so that one block at a time is in memory.
   void measure(std::vector<MatrixCost>& costs) {
     std::vector<const Stream*> chosen;
-    for (size_t i = 0; i < kCostSamples; ++i) chosen.push_back(&streams_[i * streams_.size() / kCostSamples]);
+    for (size_t i = 0; i < kCostSamples; ++i)  // and i more, for all steps to have a turn
+      chosen.push_back(&streams_[(i * streams_.size() / kCostSamples + i) % streams_.size()]);
     std::vector<DitState> plain;
     for (const Stream* s : chosen) plain.push_back(s->state);
     struct Changed {
