@@ -87,6 +87,10 @@ constexpr auto kOptions = std::to_array<Option>({
      false,
      "type of the large matrices: those with q are written as GGUF, the others as safetensors (w8a8 and w4a8 as "
      "ComfyUI, nf4 as bitsandbytes)"},
+    {"calibrate", "", Kind::text, kQuantize, "", -kNone, kNone, "", false,
+     "w4a8 or w8a8 of a whole model: file of prompts (lines, or JSON lines) to round its transformer by"},
+    {"bits", "", Kind::real, kQuantize, "", 4.125, 8, "", false,
+     "with --calibrate and w4a8: average bits a weight of the transformer's blocks; the most sensitive get 8"},
     {"listen", "", Kind::text, kServe, "127.0.0.1:7860", -kNone, kNone, "", false,
      "address and port; any address but loopback needs an API key"},
     {"api-key", "", Kind::text, kServe, "", -kNone, kNone, "", true,

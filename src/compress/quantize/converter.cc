@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "compress/quantize/convert.h"
+#include "compress/quantize/scale_search.h"
 #include "formats/block_quant.h"
 #include "formats/float8.h"
 #include "formats/int_quant.h"
@@ -83,11 +84,12 @@ class Converter::Panels {
   const Job& job_;
 };
 
-Converter::Converter(const fs::path& in, const QuantizeOptions& options)
+Converter::Converter(const fs::path& in, const QuantizeOptions& options, Calibration* calibration)
     : options_(options),
       in_(open_tensor_file(in)),
       layouts_(*in_, in.string()),
-      rules_(names(*in_), options.target, in.string()) {
+      rules_(names(*in_), options.target, in.string()),
+      calibration_(calibration) {
   for (const TensorEntry& e : in_->entries())
     if (!layouts_.is_auxiliary(e)) add(e);
 }
@@ -95,6 +97,15 @@ Converter::Converter(const fs::path& in, const QuantizeOptions& options)
 void Converter::add(const TensorEntry& e) {
   Job job{&e, layouts_.shape(e), {}, false, files_.size()};
   job.form = rules_.form(e.name, job.shape, layouts_.dtype(e));
+  if (calibration_ != nullptr) {
+    const std::string name = rules_.transformer_name(e.name);
+    const bool matrix = name.ends_with(".weight"), bias = name.ends_with(".bias");
+    const auto form = calibration_->forms().find(name.substr(0, name.rfind('.')));
+    if ((matrix || bias) && form != calibration_->forms().end()) {
+      if (matrix) job.form = {form->second == LowBit::w8a8 ? DType::i8 : DType::u8, form->second};
+      calibrated_[name] = jobs_.size();
+    }
+  }
   const TensorRole role = rules_.role(e.name, job.shape);
   const int64_t rows = job.shape.rank() > 0 ? job.shape[0] : 1, elements = job.shape.elements();
   job.scaled = job.form.type == DType::f8_e4m3 && (role == TensorRole::matrix || role == TensorRole::modulation);
@@ -130,8 +141,8 @@ void Converter::add(const TensorEntry& e) {
 void Converter::run(const Job& job, TensorFileWriter& out) {
   if (job.scaled) return run_fp8(job, out);
   switch (job.form.low_bit) {
-    case LowBit::w8a8: return run_int8(job, out);
-    case LowBit::w4a8: return run_int4(job, out);
+    case LowBit::w8a8:
+    case LowBit::w4a8: return run_integers(job, out);
     case LowBit::nf4: return run_nf4(job, out);
     case LowBit::none: return run_plain(job, out);
   }
@@ -167,33 +178,39 @@ void Converter::run_fp8(const Job& job, TensorFileWriter& out) {
   out.write(job.first + 2, 0, bytes_of(comfy_format(job.form, 0)));
 }
 
-void Converter::run_int8(const Job& job, TensorFileWriter& out) {
-  const int64_t columns = job.shape[1], rotation = default_rotation(columns);
+void Converter::run_integers(const Job& job, TensorFileWriter& out) {
   Panels(*this, job).each_f32([&](int64_t begin, const Tensor& rows) {
-    const LowBitMatrix m = quantize_low_bit(rows, LowBit::w8a8, rotation, job.source->name);
-    out.write(job.first, begin * columns, bytes_of(m.value));
-    out.write(job.first + 1, begin * 4, bytes_of(m.parts.scale));
+    const int64_t rotation = default_rotation(job.shape[1]);
+    write_integers(job, begin, quantize_low_bit(rows, job.form.low_bit, rotation, job.source->name), out);
   });
-  out.write(job.first + 2, 0, bytes_of(comfy_format(job.form, rotation)));
+  write_description(job, out);
 }
 
-// Whole numbers up to 16 are exact in e4m3, and 64 columns are four of the layout's groups.
-void Converter::run_int4(const Job& job, TensorFileWriter& out) {
-  const int64_t columns = job.shape[1], rotation = default_rotation(columns);
+// Rows from `begin` on. Whole numbers up to 16 are exact in e4m3, and 64 columns are four of the layout's groups.
+void Converter::write_integers(const Job& job, int64_t begin, const LowBitMatrix& rows, TensorFileWriter& out) {
+  const int64_t columns = job.shape[1];
+  if (job.form.low_bit == LowBit::w8a8) {
+    out.write(job.first, begin * columns, bytes_of(rows.value));
+    out.write(job.first + 1, begin * 4, bytes_of(rows.parts.scale));
+    return;
+  }
   constexpr int64_t kRepeats = kInt4Group / kScaleGroup;
-  Panels(*this, job).each_f32([&](int64_t begin, const Tensor& rows) {
-    const LowBitMatrix m = quantize_low_bit(rows, LowBit::w4a8, rotation, job.source->name);
-    std::vector<uint8_t> relative;
-    for (const uint8_t s : m.parts.group_scale.span<uint8_t>())
-      relative.insert(relative.end(), kRepeats, to_f8_e4m3(static_cast<float>(s)));
-    out.write(job.first, begin * columns / 2, bytes_of(m.value));
-    out.write(job.first + 1, begin * columns / kScaleGroup, bytes_of(relative));
-    out.write(job.first + 2, begin * 4, bytes_of(m.parts.scale));
-  });
+  std::vector<uint8_t> relative;
+  for (const uint8_t s : rows.parts.group_scale.span<uint8_t>())
+    relative.insert(relative.end(), kRepeats, to_f8_e4m3(static_cast<float>(s)));
+  out.write(job.first, begin * columns / 2, bytes_of(rows.value));
+  out.write(job.first + 1, begin * columns / kScaleGroup, bytes_of(relative));
+  out.write(job.first + 2, begin * 4, bytes_of(rows.parts.scale));
+}
+
+// What is the same for every row of an integer matrix.
+void Converter::write_description(const Job& job, TensorFileWriter& out) {
+  const std::string format = comfy_format(job.form, default_rotation(job.shape[1]));
+  if (job.form.low_bit == LowBit::w8a8) return out.write(job.first + 2, 0, bytes_of(format));
   std::vector<float> codebook(16);
   for (int i = 0; i < 16; ++i) codebook[static_cast<size_t>(i)] = static_cast<float>(i - 8);
   out.write(job.first + 3, 0, bytes_of(codebook));
-  out.write(job.first + 4, 0, bytes_of(comfy_format(job.form, rotation)));
+  out.write(job.first + 4, 0, bytes_of(format));
 }
 
 void Converter::run_nf4(const Job& job, TensorFileWriter& out) {
@@ -206,8 +223,8 @@ void Converter::run_nf4(const Job& job, TensorFileWriter& out) {
     std::vector<float> scales(static_cast<size_t>(blocks));
     parallel_for(blocks, 1024, [&](int64_t from, int64_t to) {
       const int64_t first = from * kNf4Block, last = std::min(elements, to * kNf4Block);
-      quantize_nf4({rows.data<float>() + first, static_cast<size_t>(last - first)}, codes.data() + first / 2,
-                   scales.data() + from);
+      search_nf4({rows.data<float>() + first, static_cast<size_t>(last - first)}, codes.data() + first / 2,
+                 scales.data() + from);
     });
     out.write(job.first, begin * columns / 2, bytes_of(codes));
     absmax.insert(absmax.end(), scales.begin(), scales.end());
@@ -256,11 +273,35 @@ std::map<std::string, std::string> Converter::metadata() const {
   return result;
 }
 
+// In the order in which calibration comes to them.
+void Converter::write_calibrated(TensorFileWriter& out, QuantizeReport& report) {
+  calibration_->run([&](const CalibratedMatrix& m) {
+    const auto job_of = [&](const char* suffix) {
+      const auto at = calibrated_.find(m.name + suffix);
+      return at == calibrated_.end() ? nullptr : &jobs_[at->second];
+    };
+    Job *matrix = job_of(".weight"), *bias = job_of(".bias");
+    if (matrix == nullptr) throw ModelError("{}.weight: is no tensor of its own in the file", m.name);
+    write_integers(*matrix, 0, m.matrix, out);
+    write_description(*matrix, out);
+    matrix->written = true;
+    if (bias != nullptr) {
+      out.write(bias->first, 0, bytes_of(convert(m.bias, bias->form.type, m.name + ".bias")));
+      bias->written = true;
+    }
+    auto& kind = report.calibration[m.name.substr(m.name.find('.', m.name.find('.') + 1) + 1)];
+    ++kind.matrices;
+    kind.eight_bits += m.matrix.parts.kind == LowBit::w8a8 ? 1 : 0;
+    kind.nearest += m.nearest, kind.calibrated += m.calibrated;
+  });
+}
+
 void Converter::write(const fs::path& out, int& done, int total, QuantizeReport& report) {
   TensorFileWriter writer(out, rules_.target().format, files_, metadata());
+  if (calibration_ != nullptr) write_calibrated(writer, report);
   for (size_t i = 0; i < jobs_.size(); ++i) {
     const Job& job = jobs_[i];
-    run(job, writer);
+    if (!job.written) run(job, writer);
     in_->release(*job.source);
     const bool coded = job.form.low_bit != LowBit::none;
     auto& count = report.types[std::string(coded ? name(job.form.low_bit) : name(job.form.type))];

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -111,11 +112,21 @@ const char* extension_of(const QuantizeTarget& target) {
 
 QuantizeReport quantize_folder(const fs::path& in, const fs::path& out, const QuantizeOptions& options) {
   const ModelFiles files = find_model(in);
-  Part parts[] = {{"transformer", "diffusion_pytorch_model", Converter(files.dit, options)},
+  QuantizeReport report;
+  std::unique_ptr<Calibration> calibration;
+  if (!options.calibrate.empty()) {
+    CalibrationOptions wanted{.prompts = read_calibration_prompts(options.calibrate),
+                              .form = options.target.low_bit,
+                              .bits = options.bits,
+                              .progress = options.progress,
+                              .cancel = options.cancel};
+    report.prompts = std::ssize(wanted.prompts);
+    calibration = std::make_unique<Calibration>(in, wanted);
+  }
+  Part parts[] = {{"transformer", "diffusion_pytorch_model", Converter(files.dit, options, calibration.get())},
                   {"text_encoder", "model", Converter(files.text_encoder, options)}};
   OutputFolder folder(out);
   copy_rest(in, folder.path(), parts, options.target.low_bit == LowBit::nf4);
-  QuantizeReport report;
   int done = 0, total = 0;
   for (const Part& part : parts) total += part.converter.tensors();
   for (Part& part : parts) {
@@ -131,6 +142,13 @@ QuantizeReport quantize_folder(const fs::path& in, const fs::path& out, const Qu
 
 QuantizeReport quantize_model(const fs::path& in, const fs::path& out, const QuantizeOptions& options) {
   if (!fs::exists(in)) throw ArgumentError("{}: no such file or folder", in.string());
+  const LowBit form = options.target.low_bit;
+  if (!options.calibrate.empty() && form != LowBit::w4a8 && form != LowBit::w8a8)
+    throw ArgumentError("calibrate: got {}, expected w4a8 or w8a8", options.target.name);
+  if (options.bits > 0 && (options.calibrate.empty() || form != LowBit::w4a8))
+    throw ArgumentError("bits: only for w4a8 with prompts to calibrate by");
+  if (!options.calibrate.empty() && !fs::exists(in / "model_index.json"))
+    throw ArgumentError("{}: calibration draws pictures, so it needs a whole model's folder", in.string());
   fs::path target = out.has_filename() ? out : out.parent_path();  // "folder/" means "folder"
   if (target.empty() || fs::exists(fs::symlink_status(target)))
     throw ArgumentError("{}: exists already; name a new {}", out.string(), fs::is_directory(in) ? "folder" : "file");

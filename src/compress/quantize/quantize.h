@@ -8,8 +8,9 @@
 //   fp8    ComfyUI's float8_e4m3fn with one scale
 //   bf16, f16
 //
-// Tensors pass through in panels of rows, so memory stays small however large the model. Names stay as they are. What
-// is sensitive stays in 8 or 16 bits or f32: see rules.h.
+// Tensors pass through in panels of rows, so memory stays small however large the model (with calibration: a block of
+// the transformer in float32 and what calibrate.h says). Names stay as they are. What is sensitive stays in 8 or 16
+// bits or f32: see rules.h.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +26,9 @@ namespace inkling {
 
 struct QuantizeOptions {
   QuantizeTarget target = quantize_target("q8_0");
+  // w4a8 and w8a8 of a whole model: prompts to round its transformer by (calibrate.h). Empty: to the nearest.
+  std::filesystem::path calibrate;
+  double bits = 0;  // with calibrate and w4a8, as CalibrationOptions::bits
   ProgressFn progress;
   const CancelToken* cancel = nullptr;
 };
@@ -34,6 +38,13 @@ struct QuantizeReport {
     int64_t tensors = 0, bytes = 0;
   };
   std::map<std::string, Count> types;  // of what was written, scales included
+  // By kind of matrix ("attn.to_q"); nearest and calibrated are sums of CalibratedMatrix'.
+  struct Calibrated {
+    int64_t matrices = 0, eight_bits = 0;
+    double nearest = 0, calibrated = 0;
+  };
+  std::map<std::string, Calibrated> calibration;
+  int64_t prompts = 0;  // that were drawn for it
   int64_t bytes_read = 0, bytes_written = 0;
 };
 

@@ -102,6 +102,12 @@ TensorForm TypeRules::modulation_form(const Shape& shape) const {
   return {target_.type};
 }
 
+std::string TypeRules::transformer_name(const std::string& name) const {
+  if (!has(Component::dit)) return {};
+  const auto canonical = maps_[static_cast<size_t>(Component::dit)](name);
+  return canonical && canonical->join == CanonicalName::Join::none ? canonical->name : "";
+}
+
 TensorForm TypeRules::form(const std::string& name, const Shape& shape, DType stored) const {
   const bool gguf = target_.format == TensorFormat::gguf;
   const DType sixteen = target_.type == DType::f16 ? DType::f16 : DType::bf16;

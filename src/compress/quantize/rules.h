@@ -49,6 +49,8 @@ class TypeRules {
 
   TensorRole role(const std::string& name, const Shape& shape) const;
   TensorForm form(const std::string& name, const Shape& shape, DType stored) const;
+  // In the transformer's module tree; empty: not a tensor of its own there.
+  std::string transformer_name(const std::string& name) const;
   const QuantizeTarget& target() const { return target_; }
   bool has(Component component) const { return static_cast<bool>(maps_[static_cast<size_t>(component)]); }
 
