@@ -108,6 +108,7 @@ def main() -> None:
         "model": type(base).__name__,
         "blocks": len(network.transformer_blocks),
         "linears": dict(counts),
+        "references": network.default_ref_method,
         "computes_in": str(dtype).removeprefix("torch."),
         "warnings": messages,
     }
