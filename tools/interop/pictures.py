@@ -4,6 +4,7 @@ unpacking of GGUF.
 One step starts at time 1 whatever the schedule, so the picture is VAE(noise - velocity): it shows one forward.
 """
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from PIL import Image
 from reference import WeightComparison
 from safetensors import safe_open
 
+# At 97d2990 every chunk of an int8 product on the CPU computes the whole product. With this many threads and few tokens there is
+# one chunk a thread, and each takes its share.
+INT8_THREADS, INT8_SIZE, INT8_AGREE = 256, 64, 32.0
 AGREE = 38.0  # dB; what two implementations leave of each other's bf16 (see README.md)
 PROMPT, SEED = "a red fox", 7
 
@@ -35,14 +39,18 @@ def ours(inkling: Path, model: Path, transformer: Path, work: Path, size: int) -
     return read(out)
 
 
-def theirs(sd_cli: Path, model: Path, transformer: Path, work: Path, size: int) -> tuple[np.ndarray | None, str]:
+def theirs(
+    sd_cli: Path, model: Path, transformer: Path, work: Path, size: int, threads: int = -1
+) -> tuple[np.ndarray | None, str]:
     """The picture, or nothing and the first error."""
     out = work / "theirs.png"
     out.unlink(missing_ok=True)
     command = [sd_cli, "--diffusion-model", transformer, "--llm", model / "text_encoder/model.safetensors"]
     command += ["--vae", model / "vae/diffusion_pytorch_model.safetensors", "-p", PROMPT, "-W", size, "-H", size]
     command += ["--steps", 1, "--cfg-scale", 1, "--seed", SEED, "--rng", "cuda", "--sampling-method", "euler", "-o", out]
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, errors="replace")
+    command += ["--threads", threads]
+    environment = os.environ | {"OMP_WAIT_POLICY": "passive"}
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, errors="replace", env=environment)
     if done.returncode == 0 and out.exists():
         return read(out), ""
     errors = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line]

@@ -41,7 +41,7 @@ class Row:
             self.read
             and (self.cosine_own is None or self.cosine_own >= COSINE)
             and (self.weights_distance is None or self.weights_distance <= WEIGHTS)
-            and (self.picture is None or self.picture >= pictures.AGREE)
+            and (self.picture is None or self.picture >= (pictures.INT8_AGREE if self.file == "w8a8" else pictures.AGREE))
         )
 
 
@@ -141,18 +141,19 @@ class Bench:
         shutil.rmtree(folder)
 
     def sd_cpp(self, type_: str, file: Path, unpacked: Path) -> None:
-        if self.args.sd_cli is None or (type_ == "w8a8" and not self.args.slow):
+        if self.args.sd_cli is None:
             return
         row = Row("stable-diffusion.cpp", type_)
         self.rows.append(row)
         if type_ in GGUF:
             weights = pictures.convert_and_compare(self.args.sd_cli, file, unpacked, self.work)
             row.matrices, row.weights_equal, row.weights_distance = weights.matrices, weights.share, weights.worst
-        theirs, error = pictures.theirs(self.args.sd_cli, self.model, file, self.work, self.args.size)
+        size, threads = (pictures.INT8_SIZE, pictures.INT8_THREADS) if type_ == "w8a8" else (self.args.size, -1)
+        theirs, error = pictures.theirs(self.args.sd_cli, self.model, file, self.work, size, threads)
         row.note = error
         if theirs is not None:
             row.read = True
-            ours = pictures.ours(self.args.inkling, self.model, file, self.work, self.args.size)
+            ours = pictures.ours(self.args.inkling, self.model, file, self.work, size)
             row.picture = pictures.psnr(theirs, ours)
 
     def picture_scale(self) -> None:
@@ -190,10 +191,11 @@ class Bench:
         for row in self.rows:
             print("| " + " | ".join(cells(row)) + " |")
         if self.args.sd_cli is not None:
-            print(f"\nTwo matrices of each block in each other's place: {self.wrong:.1f} dB.")
+            print(f"\nThe MLPs of the two streams in each other's place: {self.wrong:.1f} dB.")
         (self.work / "interop.json").write_text(json.dumps([dataclasses.asdict(r) for r in self.rows], indent=2))
         promised = {("ComfyUI", t) for t in ("bf16", "fp8", "w8a8", "w4a8")} | {("diffusers", "nf4")}
         promised |= {(p, t) for p in ("ComfyUI-GGUF", "stable-diffusion.cpp") for t in GGUF}
+        promised.add(("stable-diffusion.cpp", "w8a8"))
         broken = [r for r in self.rows if (r.program, r.file) in promised and not r.agrees]
         for row in broken:
             print(f"{row.program} does not read {row.file} as inkling does", file=sys.stderr)
@@ -212,7 +214,6 @@ def main() -> None:
     parser.add_argument("--types", nargs="*", default=SAFETENSORS + GGUF, choices=SAFETENSORS + GGUF)
     parser.add_argument("--blocks", type=int, default=2)
     parser.add_argument("--size", type=int, default=128, help="of the picture")
-    parser.add_argument("--slow", action="store_true", help="w8a8 in stable-diffusion.cpp too, which takes minutes")
     args = parser.parse_args()
     for name in ("inkling", "work", "comfyui", "comfyui_gguf", "sd_cli", "tokenizer"):
         if getattr(args, name) is not None:
