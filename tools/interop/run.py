@@ -205,7 +205,7 @@ class Bench:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inkling", type=Path, default=Path("build/bin/inkling"))
-    parser.add_argument("--work", type=Path, required=True, help="folder for 8 GB of files")
+    parser.add_argument("--work", type=Path, required=True, help="folder for 10 GB of files")
     parser.add_argument("--comfyui", type=Path, help="folder of ComfyUI")
     parser.add_argument("--comfyui-python", default=sys.executable, help="the Python that it runs in")
     parser.add_argument("--comfyui-gguf", type=Path, help="folder of ComfyUI-GGUF")
