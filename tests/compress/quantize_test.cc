@@ -247,7 +247,35 @@ TEST_F(Quantize, KeepsMarkersAndRowsOfPartialBlocks) {
   run(write(tensors), dir_ / "out.gguf", "q4_0");
   const auto file = open_tensor_file(dir_ / "out.gguf");
   EXPECT_EQ(file->find("transformer_blocks.0.attn.to_q.weight")->dtype, DType::bf16);
+  const TensorEntry* marker = file->find("__index_timestep_zero__");
+  ASSERT_NE(marker, nullptr);
+  EXPECT_EQ(marker->shape, Shape{0});  // ComfyUI-GGUF refuses one of any other size
   EXPECT_TRUE(Checkpoint::open(dir_ / "out.gguf", Component::dit).has_marker("__index_timestep_zero__"));
+}
+
+// Edit-2511 is told from 2509 by its config.json, which a single file leaves behind.
+TEST_F(Quantize, MarksFilesOfModelsWhoseConfigurationSaysMore) {
+  fs::copy(dit_.parent_path(), dir_ / "2511", fs::copy_options::recursive);
+  std::ifstream config(dir_ / "2511/config.json");
+  nlohmann::json j = nlohmann::json::parse(config);
+  const auto marked = [&](const char* type, bool zero_cond_t) {
+    j["zero_cond_t"] = zero_cond_t;
+    std::ofstream(dir_ / "2511/config.json") << j;
+    const std::string end = quantize_target(type).format == TensorFormat::gguf ? ".gguf" : ".safetensors";
+    const fs::path out = dir_ / (std::string(type) + (zero_cond_t ? "-2511" : "-2509") + end);
+    run(dir_ / "2511", out, type);
+    const auto file = open_tensor_file(out);
+    const TensorEntry* marker = file->find("__index_timestep_zero__");
+    EXPECT_TRUE(marker == nullptr || marker->shape == Shape{0}) << type;
+    return marker != nullptr;
+  };
+  for (const char* type : {"q8_0", "w8a8", "fp8", "bf16"}) {
+    EXPECT_TRUE(marked(type, true)) << type;
+    EXPECT_FALSE(marked(type, false)) << type;
+  }
+  EXPECT_FALSE(marked("nf4", true));
+  run(dir_ / "q8_0-2511.gguf", dir_ / "again.gguf", "q4_0");  // once is enough
+  EXPECT_NE(open_tensor_file(dir_ / "again.gguf")->find("__index_timestep_zero__"), nullptr);
 }
 
 TEST_F(Quantize, SaysWhatIsWrongAndLeavesNothing) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <span>
@@ -27,6 +28,7 @@ namespace {
 constexpr int64_t kPanelElements = int64_t{4} << 20;  // 16 MiB in float32
 constexpr int64_t kScaleGroup = 16;  // columns of one weight_s_rel, the only width that all readers know
 constexpr int kStateBytes = 256;     // of bitsandbytes' JSON: padded, since the offset is known last
+constexpr const char* kZeroCondMarker = "__index_timestep_zero__";
 
 std::vector<std::string> names(const TensorFile& file) {
   std::vector<std::string> result;
@@ -92,6 +94,20 @@ Converter::Converter(const fs::path& in, const QuantizeOptions& options, Calibra
       calibration_(calibration) {
   for (const TensorEntry& e : in_->entries())
     if (!layouts_.is_auxiliary(e)) add(e);
+  if (needs_marker(in)) add_file(kZeroCondMarker, DType::f32, Shape{0});
+}
+
+// A single file has no config.json beside it, so other programs and we ourselves learn from this tensor that the model
+// is of Edit-2511's kind. ComfyUI keeps it as an empty buffer and refuses any other shape. bitsandbytes' files stay
+// diffusers', which knows the config only.
+bool Converter::needs_marker(const fs::path& in) const {
+  if (rules_.target().low_bit == LowBit::nf4 || in_->find("txt_norm.weight") == nullptr ||
+      in_->find(kZeroCondMarker) != nullptr)
+    return false;
+  std::ifstream file((fs::is_directory(in) ? in : in.parent_path()) / "config.json");
+  const auto config = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
+  return config.is_object() && config.value("_class_name", nlohmann::json()) == "QwenImageTransformer2DModel" &&
+         config.value("zero_cond_t", nlohmann::json()) == true;
 }
 
 void Converter::add(const TensorEntry& e) {
@@ -109,9 +125,7 @@ void Converter::add(const TensorEntry& e) {
   const TensorRole role = rules_.role(e.name, job.shape);
   const int64_t rows = job.shape.rank() > 0 ? job.shape[0] : 1, elements = job.shape.elements();
   job.scaled = job.form.type == DType::f8_e4m3 && (role == TensorRole::matrix || role == TensorRole::modulation);
-  if (rules_.target().format == TensorFormat::gguf && elements == 0) {
-    add_file(e.name, DType::f32, Shape{1});  // GGUF has no empty tensors; a marker counts by being there
-  } else if (job.form.low_bit == LowBit::nf4) {
+  if (job.form.low_bit == LowBit::nf4) {
     const int64_t blocks = (elements + kNf4Block - 1) / kNf4Block;
     add_file(e.name, DType::u8, {elements / 2, 1});
     add_file(e.name + ".absmax", DType::u8, {blocks});
@@ -149,10 +163,7 @@ void Converter::run(const Job& job, TensorFileWriter& out) {
 }
 
 void Converter::run_plain(const Job& job, TensorFileWriter& out) {
-  if (job.shape.elements() == 0) {
-    if (files_[job.first].shape.elements() > 0) out.write(job.first, 0, bytes_of(std::vector<float>{0.f}));
-    return;
-  }
+  if (job.shape.elements() == 0) return;  // a marker: it counts by being there
   int64_t at = 0;
   Panels(*this, job).each([&](int64_t, const Tensor& rows) {
     const Tensor made = rows.dtype() == job.form.type ? rows : convert(rows, job.form.type, job.source->name);

@@ -41,6 +41,7 @@ class Converter {
 
   void add(const TensorEntry& entry);
   void write_calibrated(TensorFileWriter& out, QuantizeReport& report);
+  bool needs_marker(const std::filesystem::path& in) const;
   void add_file(std::string name, DType type, const Shape& shape) { files_.push_back({std::move(name), type, shape}); }
   void run(const Job& job, TensorFileWriter& out);
   void run_plain(const Job& job, TensorFileWriter& out);
