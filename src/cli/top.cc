@@ -65,8 +65,13 @@ std::string screen(const json& s) {
   };
   std::string out = fmt::format("inkling {}   up {:.0f} s\n\n", s.value("version", ""), number(s, "uptime_s"));
   for (const json& w : s["workers"]) {
-    out += fmt::format("  {:<8} {:<9} breaker {:<9} restarts {:<3} {}\n", w.value("device", ""), w.value("state", ""),
-                       w.value("breaker", ""), w.value("restarts", 0), w.value("model", ""));
+    out += fmt::format("  {:<8} {:<9} breaker {:<9} restarts {:<3} {:.0f} MiB  {}\n", w.value("device", ""),
+                       w.value("state", ""), w.value("breaker", ""), w.value("restarts", 0),
+                       number(w, "memory_bytes") / 0x1p20, w.value("model", ""));
+    if (const json gpu = w.value("gpu", json()); gpu.is_object())
+      out += fmt::format("  {:<8} [{}] {:.0f} % busy, {:.0f} of {:.0f} MiB used\n", "",
+                         bar(number(gpu, "utilisation"), 100, 30), number(gpu, "utilisation"),
+                         number(gpu, "used_bytes") / 0x1p20, number(gpu, "total_bytes") / 0x1p20);
   }
   out += fmt::format("\n  line     [{}] {:.0f} waiting, {:.0f} running, {:.1f} s ahead\n",
                      bar(number(queue, "waiting"), number(queue, "limit"), 30), number(queue, "waiting"),

@@ -207,6 +207,8 @@ export default {
   'status.breaker': 'Breaker',
   'status.model': 'Model',
   'status.memory': 'Memory',
+  'status.gpu': 'GPU',
+  'status.gpu_load': 'GPU load',
   'status.restarts': 'Restarts',
   'status.caches': 'Caches',
   'status.cache': 'Cache',

@@ -207,6 +207,8 @@ export default {
   'status.breaker': '熔断器',
   'status.model': '模型',
   'status.memory': '内存',
+  'status.gpu': 'GPU',
+  'status.gpu_load': 'GPU 负载',
   'status.restarts': '重启',
   'status.caches': '缓存',
   'status.cache': '缓存',

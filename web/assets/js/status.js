@@ -54,13 +54,15 @@ function show() {
     { title: t('status.throughput'), unit: '', series: [line('status.per_minute', history.map((p) => p.done_per_min))] },
     { title: t('status.steps'), unit: ' s', series: [line('status.step', samples.map((p) => p.step))] },
   ];
+  if (workers.some((w) => w.gpu)) charts.push({ title: t('status.gpu_load'), unit: ' %', series: workers.filter((w) => w.gpu).map((w) => ({ name: w.device, values: samples.map((p) => p.gpu?.[w.device]) })) });
   const box = $('#charts');
   while (box.children.length < charts.length) box.append(h('ink-chart', { class: 'card' }));
+  while (box.children.length > charts.length) box.lastChild.remove();
   charts.forEach((chart, i) => box.children[i].set(chart));
 
-  table($('#workers'), ['device', 'state', 'breaker', 'model', 'memory', 'restarts'].map((k) => `status.${k}`), workers.map((w) => [
+  table($('#workers'), ['device', 'state', 'breaker', 'model', 'memory', 'gpu', 'restarts'].map((k) => `status.${k}`), workers.map((w) => [
     w.device, state(known('state', w.state), ['ready', 'busy'].includes(w.state) ? 'fine' : 'warn'), state(known('breaker', w.breaker), w.breaker === 'closed' ? 'fine' : 'warn'),
-    w.model ?? '–', megabytes(w.memory_bytes), String(w.restarts ?? 0),
+    w.model ?? '–', megabytes(w.memory_bytes), w.gpu ? `${figure(w.gpu.utilisation)} %, ${megabytes(w.gpu.used_bytes)} / ${megabytes(w.gpu.total_bytes)}` : '–', String(w.restarts ?? 0),
   ]));
   table($('#caches'), ['cache', 'hits', 'misses', 'rate', 'size'].map((k) => `status.${k}`), Object.entries(cache).map(([name, c]) => [
     known('cache', name), figure(c.hits ?? 0), figure(c.misses ?? 0), c.hits + c.misses ? `${Math.round((100 * c.hits) / (c.hits + c.misses))} %` : '–', megabytes(c.bytes),
@@ -87,7 +89,7 @@ async function ask() {
   try {
     last = await call('GET', '/v1/stats');
     heard = performance.now();
-    samples.push({ p50: last.latency?.p50_s, p95: last.latency?.p95_s, step: last.step_s });
+    samples.push({ p50: last.latency?.p50_s, p95: last.latency?.p95_s, step: last.step_s, gpu: Object.fromEntries((last.workers ?? []).map((w) => [w.device, w.gpu?.utilisation])) });
     if (samples.length > KEEP) samples.shift();
     show();
   } catch {
