@@ -92,14 +92,11 @@ def test_the_most_asked_animals_come_from_the_pool(tmp_path):
                       {"prompt": "duck", "style": "none"}):
             assert s.draw(other)["cache"] is None, other
         assert s.stats()["cache"]["latent"]["hits"] == 5
-        # What lies in the pool is looked at like anything else: a damaged file is no answer.
+        # A damaged file is no answer.
         for file in (state / "pool").glob("*.latent"):
             data = bytearray(file.read_bytes())
             data[len(data) // 2] ^= 0x40
             file.write_bytes(data)
-        done = s.draw({"prompt": "小鸭子"})
-        assert done["status"] == "succeeded" or done["error"]["code"] == "drawing_failed", done
-    with Server("--state", str(state), "--profile", "kids") as s:
         done = s.draw({"prompt": "小鸭子"})
         assert done["status"] == "succeeded" and done["cache"] is None, done
 

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "server/cache/cache_key.h"
+#include "server/cache/sha256.h"
 
 namespace inkling::server {
 
@@ -15,7 +16,12 @@ using nlohmann::json;
 
 namespace {
 constexpr const char* kIndex = "index.json";
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
+
+std::string hash_of(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  return sha256_hex(std::string(std::istreambuf_iterator<char>(in), {}));
+}
 }  // namespace
 
 LatentPool::LatentPool(const fs::path& folder) {
@@ -63,6 +69,7 @@ void LatentPool::add(const fs::path& folder, const json& json) {
   e.steps = json.at("steps").get<int>();
   e.fingerprint = json.at("fingerprint").get<std::string>();
   e.safety_version = json.at("safety_version").get<std::string>();
+  e.sha256 = json.at("sha256").get<std::string>();
   if (e.width < 16 || e.height < 16 || e.steps < 1) throw ArgumentError("{} has an impossible shape", file);
   for (const std::string& prompt : e.prompts) by_prompt_[prompt].push_back(entries_.size());
   entries_.push_back(std::move(e));
@@ -76,14 +83,18 @@ std::optional<LatentPool::Entry> LatentPool::find(const std::string& canonical_p
   for (const size_t i : found->second)
     if (entries_[i].fingerprint == fingerprint && entries_[i].safety_version == safety_version)
       fitting.push_back(&entries_[i]);
-  if (fitting.empty()) return std::nullopt;
-  return *fitting[variant % fitting.size()];
+  for (size_t i = 0; i < fitting.size(); ++i) {
+    const Entry& e = *fitting[(variant + i) % fitting.size()];
+    if (hash_of(e.path) == e.sha256) return e;
+  }
+  return std::nullopt;
 }
 
 void LatentPool::write_index(const fs::path& folder, const std::vector<Entry>& entries) {
   json rows = json::array();
   for (const Entry& e : entries)
     rows.push_back({{"file", e.path.filename().string()},
+                    {"sha256", hash_of(folder / e.path.filename())},
                     {"prompts", e.prompts},
                     {"prompt", e.prompt},
                     {"style", e.style},

@@ -1,6 +1,6 @@
 // Latents drawn ahead for the most asked wishes: answering one costs a decode. A folder of *.latent files
-// (pipeline/latent_file.h) and index.json: {"version": 1, "entries": [{"file", "prompts": [...], "prompt", "style",
-// "seed", "width", "height", "steps", "fingerprint", "safety_version"}]}.
+// (pipeline/latent_file.h) and index.json: {"version": 2, "entries": [{"file", "sha256", "prompts": [...], "prompt",
+// "style", "seed", "width", "height", "steps", "fingerprint", "safety_version"}]}.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +23,7 @@ struct PoolEntry {
   int64_t seed = 0;
   int width = 0, height = 0, steps = 0;
   std::string fingerprint, safety_version;  // of the model and the filter that stood when it was drawn
+  std::string sha256;                       // of the file; write_index computes it
 };
 
 class LatentPool {
@@ -33,7 +34,8 @@ class LatentPool {
   // missing or empty file) are left out and told in warnings(); so is an index that is no JSON.
   explicit LatentPool(const std::filesystem::path& folder);
 
-  // `variant` picks among several of one wish (modulo their number).
+  // `variant` picks among several of one wish (modulo their number). A file that is no longer what was written is
+  // passed over.
   std::optional<Entry> find(const std::string& canonical_prompt, const std::string& fingerprint,
                             const std::string& safety_version, uint64_t variant = 0) const;
   size_t size() const { return entries_.size(); }

@@ -355,6 +355,17 @@ TEST(LatentPool, FindsWhatFitsModelAndFilter) {
   EXPECT_EQ(LatentPool("/nonexistent").size(), 0U);
 }
 
+TEST(LatentPool, ADamagedFileIsPassedOver) {
+  Folder folder;
+  LatentPool::write_index(folder.path(), {duck(folder.path(), "1.latent", 1), duck(folder.path(), "2.latent", 2)});
+  const LatentPool pool(folder.path());
+  write(folder.path() / "1.latent", "latenT");
+  EXPECT_EQ(pool.find("a duck", "f", "s", 0)->seed, 2);
+  EXPECT_EQ(pool.find("a duck", "f", "s", 1)->seed, 2);
+  fs::remove(folder.path() / "2.latent");
+  EXPECT_FALSE(pool.find("a duck", "f", "s"));
+}
+
 TEST(LatentPool, WrongEntriesAreLeftOut) {
   Folder folder;
   LatentPool::write_index(folder.path(), {duck(folder.path(), "1.latent", 1)});
@@ -373,6 +384,7 @@ TEST(LatentPool, WrongEntriesAreLeftOut) {
                                                 {"prompts", "a duck"},
                                                 {"seed", "1"},
                                                 {"width", 0},
+                                                {"sha256", nullptr},
                                                 {"fingerprint", nullptr}};
   for (const auto& [field, value] : wrong) {
     json bad = good;
@@ -384,7 +396,7 @@ TEST(LatentPool, WrongEntriesAreLeftOut) {
   const LatentPool pool(folder.path());
   EXPECT_EQ(pool.size(), 1U);
   EXPECT_EQ(pool.warnings().size(), std::size(wrong) + 1);
-  for (const char* text : {"", "[]", "{", R"({"version":2,"entries":[]})", R"({"version":1})"}) {
+  for (const char* text : {"", "[]", "{", R"({"version":1,"entries":[]})", R"({"version":2})"}) {
     write(folder.path() / "index.json", text);
     const LatentPool broken(folder.path());
     EXPECT_EQ(broken.size(), 0U);
