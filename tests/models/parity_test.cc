@@ -21,8 +21,9 @@
 namespace inkling::testing {
 namespace {
 
-// Largest error over the largest reference value of the tensor, everything in float32.
-constexpr float kTolerance = 2e-5f;
+// Largest error over the largest reference value of the tensor, everything in float32. The reference itself differs
+// between machines, as its libraries add up in the order that suits their vectors (worst seen: 2.01e-5).
+constexpr float kTolerance = 3e-5f;
 // Attention over 4,000 tokens adds up in another order than in the reference.
 constexpr float kLongTolerance = 5e-5f;
 float tolerance_of(const std::string& name) { return name == "edit2509_true_areas" ? kLongTolerance : kTolerance; }
