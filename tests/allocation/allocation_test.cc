@@ -46,6 +46,9 @@ void* take_or_throw(size_t bytes, size_t alignment) {
 
 }  // namespace
 
+// GCC sees free() through an inlined delete, and not that new is ours too.
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+
 void* operator new(size_t n) { return take_or_throw(n, 1); }
 void* operator new[](size_t n) { return take_or_throw(n, 1); }
 void* operator new(size_t n, std::align_val_t a) { return take_or_throw(n, static_cast<size_t>(a)); }
