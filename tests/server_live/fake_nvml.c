@@ -17,7 +17,10 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, void** device) {
   *device = &only;
   return index == 0 ? 0 : 2;
 }
-int nvmlDeviceGetHandleByUUID(const char* uuid, void** device) { return uuid && device ? 2 : 2; }
+int nvmlDeviceGetHandleByUUID(const char* uuid, void** device) {
+  (void)uuid, (void)device;
+  return 2;  // invalid argument: the only GPU has no UUID
+}
 int nvmlDeviceGetUtilizationRates(void* device, unsigned* rates) {
   unsigned long long free, total;
   rates[1] = 0;

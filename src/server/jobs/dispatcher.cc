@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "server/cache/sha256.h"
+#include "server/policy/router.h"
 
 namespace inkling::server {
 
@@ -101,9 +102,9 @@ void Dispatcher::on_warm(Device& device, const Frame& frame) {
 
 // Slower, and not to the bit what the GPU would draw: the answer says so.
 void Dispatcher::on_fallback(const Work& work) {
-  static const std::string kReason = "no GPU may work at present: drawn on the CPU";
   for (const JobPointer& job : work.jobs)
-    if (std::ranges::find(job->degradations, kReason) == job->degradations.end()) job->degradations.push_back(kReason);
+    if (std::ranges::find(job->degradations, kDrawnOnCpu) == job->degradations.end())
+      job->degradations.emplace_back(kDrawnOnCpu);
 }
 
 void Dispatcher::dispatch() {

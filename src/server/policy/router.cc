@@ -89,7 +89,7 @@ RouteChoice ModelRouter::choose_automatic(const RouteQuery& query) const {
   chosen = possible.front();
   std::string reason = "the best that fits";
   if (out)
-    reason = "no GPU may work at present: drawn on the CPU";
+    reason = kDrawnOnCpu;
   else if (chosen != first)
     reason = fits(*first, room, config_.routing) == Fit::no_room
                  ? fmt::format("device memory is short: {} needs {} MiB, {} MiB are there", first->id,

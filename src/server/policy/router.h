@@ -33,6 +33,9 @@ struct RouteQuery {
   std::function<double(const std::string& model)> predicted_s;  // wait + service; may be empty
 };
 
+// Told with every picture that the fallback draws.
+constexpr const char* kDrawnOnCpu = "no GPU may work at present: drawn on the CPU";
+
 struct RouteChoice {
   std::string model;      // empty: nothing can draw this; see reason
   std::string reason;     // for people

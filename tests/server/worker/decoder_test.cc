@@ -53,6 +53,9 @@ TEST(Decoder, AProcessThatDiesOrLiesIsAnError) {
   EXPECT_EQ(error_of(answering(frame(2, 2, 1, 4)), png), wanted);
   EXPECT_EQ(error_of(answering(frame(-2, -2, 3, 12)), png), wanted);
   EXPECT_EQ(error_of(answering(frame(1000, 2, 3, 6000)), png), wanted) << "more than the limits allow";
+  for (const nlohmann::json& lie : {nlohmann::json{{"type", "picture"}, {"width", "2"}, {"height", 2}, {"channels", 3}},
+                                    nlohmann::json{{"type", "picture"}}, nlohmann::json{{"type", "error"}}})
+    EXPECT_EQ(error_of(answering(encode_frame({lie, {std::make_shared<std::string>(12, 'x')}})), png), wanted) << lie;
   EXPECT_THROW(DecoderProcess({"/no/such/program"}).image(png, "x", kLimits), RuntimeError);
 }
 
